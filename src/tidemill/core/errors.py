@@ -1,0 +1,131 @@
+"""The error tree: everything a user, a client or a machine can cause. What cannot happen is an `assert` instead.
+
+    TidemillError                        message, next_step
+    +-- RequestError                     the request is at fault; param names the field
+    |   +-- InvalidRequestError          a value is malformed or out of range
+    |   +-- UnsupportedFieldError        a known field that this server does not honour
+    |   +-- ContextLengthError           prompt and output do not fit the served length
+    |   +-- RequestTooLargeError         body, header or nesting over its cap
+    |   +-- ModelNotFoundError           no such model is served
+    |   +-- AuthenticationError          no key, or a wrong one
+    |   +-- MethodError                  the route exists, the method does not
+    |   +-- RouteNotFoundError           no such route
+    +-- ServiceError                     the request is fine; retry_after_seconds may say when to come back
+    |   +-- OverloadedError              a bounded queue is full
+    |   +-- UnavailableError             loading, draining or stalled
+    |   +-- EngineFailedError            the engine died or a step failed while this request ran
+    |   +-- SlowReaderError              the client read too slowly and was cut off
+    +-- SetupError                       the server cannot start as asked
+        +-- ConfigurationError           a setting is unknown, malformed or contradicts another
+        +-- ModelLoadError               the model's files are missing, unreadable or of no known family
+        +-- CapacityError                the model or its context does not fit the memory there is
+"""
+
+
+class TidemillError(Exception):
+    """Base of the tree. `message` is one sentence; `next_step` says what the user can do about it."""
+
+    def __init__(self, message: str, *, next_step: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.next_step = next_step
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.next_step}" if self.next_step else self.message
+
+
+class RequestError(TidemillError):
+    """The client's request is at fault. `param` names the field in the client's own dialect."""
+
+    def __init__(self, message: str, *, param: str | None = None, next_step: str | None = None) -> None:
+        super().__init__(message, next_step=next_step)
+        self.param = param
+
+
+class InvalidRequestError(RequestError):
+    """A value is malformed, of the wrong type, or out of range."""
+
+
+class UnsupportedFieldError(RequestError):
+    """A field of the dialect that this server does not honour, refused by name."""
+
+    def __init__(self, field: str, *, reason: str | None = None, next_step: str | None = None) -> None:
+        why = f": {reason}" if reason else ""
+        super().__init__(f"The field '{field}' is not supported{why}.", param=field, next_step=next_step)
+
+
+class ContextLengthError(RequestError):
+    """Prompt (and requested output) exceed the served context length."""
+
+    def __init__(self, *, num_prompt_tokens: int, num_output_tokens: int, max_model_len: int, param: str | None) -> None:
+        super().__init__(
+            f"The prompt has {num_prompt_tokens} tokens and {num_output_tokens} were asked for as output, "
+            f"but this model is served with a context of {max_model_len} tokens.",
+            param=param,
+            next_step="Shorten the prompt or lower the number of output tokens.",
+        )
+        self.num_prompt_tokens = num_prompt_tokens
+        self.num_output_tokens = num_output_tokens
+        self.max_model_len = max_model_len
+
+
+class RequestTooLargeError(RequestError):
+    """A body, a header block or the nesting of a document is over its cap."""
+
+
+class ModelNotFoundError(RequestError):
+    """The request names a model that is not served here."""
+
+
+class AuthenticationError(RequestError):
+    """No API key, or one that is not known."""
+
+
+class MethodError(RequestError):
+    """The route exists but not for this HTTP method."""
+
+
+class RouteNotFoundError(RequestError):
+    """No route has this path."""
+
+
+class ServiceError(TidemillError):
+    """The request is fine but cannot be served now."""
+
+    def __init__(
+        self, message: str, *, retry_after_seconds: float | None = None, next_step: str | None = None
+    ) -> None:
+        super().__init__(message, next_step=next_step)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class OverloadedError(ServiceError):
+    """A bounded queue is full; come back after `retry_after_seconds`."""
+
+
+class UnavailableError(ServiceError):
+    """The engine is loading, draining, stalled or restarting."""
+
+
+class EngineFailedError(ServiceError):
+    """The engine died, or a step failed, while this request was running."""
+
+
+class SlowReaderError(ServiceError):
+    """The client read its stream so slowly that its buffer reached the cap."""
+
+
+class SetupError(TidemillError):
+    """The server cannot start as asked."""
+
+
+class ConfigurationError(SetupError):
+    """A setting is unknown, malformed, or contradicts another."""
+
+
+class ModelLoadError(SetupError):
+    """The model's files are missing, unreadable, or of a family that is not supported."""
+
+
+class CapacityError(SetupError):
+    """The model or its context does not fit the memory there is. The message names the numbers."""
