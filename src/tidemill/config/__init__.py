@@ -1,0 +1,1 @@
+"""One typed `Settings` tree and its loader: defaults < file < environment < flags."""

@@ -1,0 +1,174 @@
+"""The frames that cross the process boundary: length-prefixed msgpack over a Unix socket, bounded, versioned, never pickle."""
+
+import struct
+from collections.abc import Sequence as Seq
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from tidemill.core.requests import FinishReason, SamplingParams
+from tidemill.core.stats import StepStats
+
+PROTOCOL_VERSION = 1
+MAX_FRAME_BYTES = 64 * 1024 * 1024
+_LENGTH = struct.Struct("<I")
+
+
+class Submit(msgspec.Struct, frozen=True, kw_only=True, tag="submit"):
+    """Client to engine: start a sequence. `sampling.stop` strings are the client's business and are ignored here."""
+
+    sequence_id: int
+    model_id: int = 0
+    prompt_token_ids: tuple[int, ...]
+    sampling: SamplingParams
+    max_new_tokens: int
+    prompt_index: int
+    sample_index: int
+    priority: int
+    cache_salt: str
+
+
+class Abort(msgspec.Struct, frozen=True, kw_only=True, tag="abort"):
+    """Client to engine: forget these sequences; no output follows for them."""
+
+    sequence_ids: tuple[int, ...]
+
+
+class Shutdown(msgspec.Struct, frozen=True, kw_only=True, tag="shutdown"):
+    """Client to engine: stop now and exit 0."""
+
+
+class Loading(msgspec.Struct, frozen=True, kw_only=True, tag="loading"):
+    """Engine to client: progress of the start, `fraction` in 0..1 of the current stage."""
+
+    epoch: int
+    version: int = PROTOCOL_VERSION
+    stage: str
+    fraction: float
+
+
+class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What the engine turned out to be once loaded."""
+
+    architecture: str
+    family: str
+    num_parameters: int
+    weight_bytes: int
+    precision: str
+    device: str
+    vocab_size: int
+    max_model_len: int
+    block_size: int
+    num_blocks: int
+    kv_cache_bytes: int
+    num_threads: int
+    numerics_fingerprint: str
+    load_seconds: float
+
+
+class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
+    """Engine to client: loaded; submissions are welcome."""
+
+    epoch: int
+    version: int = PROTOCOL_VERSION
+    info: EngineInfo
+
+
+class WireLogprobs(msgspec.Struct, frozen=True, array_like=True):
+    """`RawLogprobs` on the wire."""
+
+    token_id: int
+    logprob: float
+    top_token_ids: tuple[int, ...]
+    top_logprobs: tuple[float, ...]
+
+
+class WireFinish(msgspec.Struct, frozen=True, kw_only=True):
+    """The engine-side end of a sequence. `stop_token_id` is set if a stop token (not an end-of-text one) ended it."""
+
+    reason: FinishReason
+    stop_token_id: int | None = None
+    error: str | None = None
+    num_cached_tokens: int
+    num_preemptions: int
+    queue_seconds: float
+
+
+class SequenceOutput(msgspec.Struct, frozen=True, kw_only=True):
+    """What one step yielded for one sequence."""
+
+    sequence_id: int
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[WireLogprobs, ...] = ()
+    prompt_logprobs: tuple[WireLogprobs, ...] = ()
+    finish: WireFinish | None = None
+
+
+class StepOutput(msgspec.Struct, frozen=True, kw_only=True, tag="step"):
+    """Engine to client: one frame a step."""
+
+    epoch: int
+    version: int = PROTOCOL_VERSION
+    outputs: tuple[SequenceOutput, ...]
+    stats: StepStats
+
+
+class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
+    """Engine to client: the process is alive; its loop last turned over `loop_age_seconds` ago."""
+
+    epoch: int
+    version: int = PROTOCOL_VERSION
+    loop_age_seconds: float
+
+
+class Fatal(msgspec.Struct, frozen=True, kw_only=True, tag="fatal"):
+    """Engine to client: cannot start. `kind` is the name of a `SetupError` class, or "internal"."""
+
+    epoch: int
+    version: int = PROTOCOL_VERSION
+    kind: str
+    message: str
+    next_step: str | None = None
+
+
+T = TypeVar("T")
+ToEngine = Submit | Abort | Shutdown
+FromEngine = Loading | Ready | StepOutput | Heartbeat | Fatal
+
+
+class FrameError(Exception):
+    """The peer sent what no peer of ours sends: too long, not msgpack, or of another version."""
+
+
+def encode_frame(frame: ToEngine | FromEngine) -> bytes:
+    """The frame's bytes, length first (4 bytes, little endian)."""
+    body = msgspec.msgpack.encode(frame)
+    assert len(body) <= MAX_FRAME_BYTES, len(body)
+    return _LENGTH.pack(len(body)) + body
+
+
+class FrameReader(Generic[T]):
+    """Cuts a byte stream into frames of one direction. Feed it whatever arrived; it keeps what is incomplete."""
+
+    def __init__(self, frames: Any) -> None:
+        self._decoder: msgspec.msgpack.Decoder[T] = msgspec.msgpack.Decoder(frames)
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Seq[T]:
+        """The frames completed by `data`, in order. Raises `FrameError` on bytes that are not ours."""
+        self._buffer += data
+        frames: list[T] = []
+        while len(self._buffer) >= _LENGTH.size:
+            (size,) = _LENGTH.unpack_from(self._buffer)
+            if size > MAX_FRAME_BYTES:
+                raise FrameError(f"a frame of {size} bytes is over the cap of {MAX_FRAME_BYTES}")
+            end = _LENGTH.size + size
+            if len(self._buffer) < end:
+                break
+            body = bytes(memoryview(self._buffer)[_LENGTH.size : end])
+            del self._buffer[:end]
+            try:
+                frames.append(self._decoder.decode(body))
+            except msgspec.MsgspecError as error:
+                raise FrameError(str(error)) from error
+        return frames
