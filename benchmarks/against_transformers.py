@@ -19,8 +19,8 @@ from typing import Any
 
 import httpx
 import torch
-from benchmarks.machine import describe, make_checkpoint, write
 
+from benchmarks.machine import describe, make_checkpoint, write
 from tests.fakes.live_server import live_server
 
 
@@ -34,7 +34,10 @@ async def ours(url: str, work: list[list[int]], num_output: int) -> float:
     """Seconds from the first request sent to the last answered, all sent at once."""
     async with httpx.AsyncClient(base_url=url, timeout=None, trust_env=False) as client:
         start = time.perf_counter()
-        bodies = [{"model": "bench", "prompt": p, "max_tokens": num_output, "temperature": 0, "ignore_eos": True} for p in work]
+        bodies = [
+            {"model": "bench", "prompt": p, "max_tokens": num_output, "temperature": 0, "ignore_eos": True}
+            for p in work
+        ]
         answers = await asyncio.gather(*(client.post("/v1/completions", json=body) for body in bodies))
         took = time.perf_counter() - start
     for answer in answers:
@@ -104,17 +107,14 @@ def main() -> None:
             "seconds": {k: [round(x, 3) for x in v] for k, v in seconds.items()},
             "output_tokens_per_second": {k: round(v, 1) for k, v in rate.items()},
             "ratios": {
-                "one stream: tidemill / transformers": round(rate["tidemill_one_stream"] / rate["transformers_one_stream"], 2),
-                "one stream: tidemill --fast-math / transformers": round(
-                    rate["tidemill_fast_math_one_stream"] / rate["transformers_one_stream"], 2
-                ),
-                "eight at once: tidemill / one by one": round(rate["tidemill_8_at_once"] / rate["transformers_8_one_by_one"], 2),
-                "eight at once: tidemill --fast-math / one by one": round(
-                    rate["tidemill_fast_math_8_at_once"] / rate["transformers_8_one_by_one"], 2
-                ),
-                "eight at once: transformers static batch / one by one": round(
-                    rate["transformers_8_static_batch"] / rate["transformers_8_one_by_one"], 2
-                ),
+                f"{ours} / {theirs}": round(rate[ours] / rate[theirs], 2)
+                for ours, theirs in (
+                    ("tidemill_one_stream", "transformers_one_stream"),
+                    ("tidemill_fast_math_one_stream", "transformers_one_stream"),
+                    ("tidemill_8_at_once", "transformers_8_one_by_one"),
+                    ("tidemill_fast_math_8_at_once", "transformers_8_one_by_one"),
+                    ("transformers_8_static_batch", "transformers_8_one_by_one"),
+                )
             },
         },
         options.out,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import httpx
 import psutil
-from benchmarks.machine import describe, write
 
+from benchmarks.machine import describe, write
 from tests.fakes.live_server import live_server
 
 
@@ -17,7 +17,11 @@ def once() -> dict[str, float]:
     start = time.perf_counter()
     with live_server() as server:
         ready = time.perf_counter() - start
-        body = {"model": "minnow", "messages": [{"role": "user", "content": "Hello! What can you do?"}], "temperature": 0}
+        body = {
+            "model": "minnow",
+            "messages": [{"role": "user", "content": "Hello! What can you do?"}],
+            "temperature": 0,
+        }
         httpx.post(f"{server.url}/v1/chat/completions", json=body, timeout=60).raise_for_status()
         answered = time.perf_counter() - start
         memory = {"api": psutil.Process(server.process.pid), "engine": psutil.Process(server.engine_pid())}
@@ -37,7 +41,10 @@ def main() -> None:
     once()
     rounds = [once() for _ in range(options.rounds)]
     median = {key: round(statistics.median(r[key] for r in rounds), 2) for key in rounds[0]}
-    write({"what": "start of the bundled model, warm caches", "machine": describe(), "median": median, "rounds": rounds}, options.out)
+    write(
+        {"what": "start of the bundled model, warm caches", "machine": describe(), "median": median, "rounds": rounds},
+        options.out,
+    )
 
 
 if __name__ == "__main__":

@@ -23,10 +23,8 @@ def first_sentence(file: Path) -> str:
 
 def tree(folder: Path, depth: int = 0) -> list[str]:
     """The annotated lines of a package: its modules first, then the packages inside it."""
-    lines = []
-    for file in sorted(folder.glob("*.py")):
-        if file.name != "__init__.py":
-            lines.append(f"{'    ' * depth}{file.name:<{28 - 4 * depth}}{first_sentence(file)}")
+    modules = [file for file in sorted(folder.glob("*.py")) if file.name != "__init__.py"]
+    lines = [f"{'    ' * depth}{file.name:<{28 - 4 * depth}}{first_sentence(file)}" for file in modules]
     for package in sorted(p for p in folder.iterdir() if (p / "__init__.py").exists()):
         lines.append(f"{'    ' * depth}{package.name + '/':<{28 - 4 * depth}}{first_sentence(package / '__init__.py')}")
         lines += tree(package, depth + 1)

@@ -28,7 +28,14 @@ def test_openai_chat_streams_what_it_answers_whole(openai_client: openai.OpenAI)
 
 def test_openai_completions_take_lists_and_samples(openai_client: openai.OpenAI) -> None:
     answer = openai_client.completions.create(
-        model="llama2", prompt=["One day", "The river"], n=2, max_tokens=4, seed=7, temperature=1.0, logprobs=2, echo=True
+        model="llama2",
+        prompt=["One day", "The river"],
+        n=2,
+        max_tokens=4,
+        seed=7,
+        temperature=1.0,
+        logprobs=2,
+        echo=True,
     )
     assert [c.index for c in answer.choices] == [0, 1, 2, 3]
     assert all(c.text.startswith("One day") for c in answer.choices[:2])
