@@ -48,6 +48,8 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
     """Hex SHA-256 that identifies the weights and the tokenizer."""
     license: str | None = None
+    numerics_fingerprint: str | None = None
+    """Names the arithmetic: backends with the same one give the same tokens."""
     default_sampling: dict[str, float | int] = {}
     """Defaults of the model's own generation_config.json (temperature, top_k, top_p, min_p, repetition_penalty)."""
 

@@ -16,6 +16,7 @@ class VirtualClock:
         self._now = now
 
     def __call__(self) -> float:
+        """The time now."""
         return self._now
 
     def advance(self, seconds: float) -> None:

@@ -1,24 +1,25 @@
 """The error tree: everything a user, a client or a machine can cause. What cannot happen is an `assert` instead.
 
-    TidemillError                        message, next_step
-    +-- RequestError                     the request is at fault; param names the field
-    |   +-- InvalidRequestError          a value is malformed or out of range
-    |   +-- UnsupportedFieldError        a known field that this server does not honour
-    |   +-- ContextLengthError           prompt and output do not fit the served length
-    |   +-- RequestTooLargeError         body, header or nesting over its cap
-    |   +-- ModelNotFoundError           no such model is served
-    |   +-- AuthenticationError          no key, or a wrong one
-    |   +-- MethodError                  the route exists, the method does not
-    |   +-- RouteNotFoundError           no such route
-    +-- ServiceError                     the request is fine; retry_after_seconds may say when to come back
-    |   +-- OverloadedError              a bounded queue is full
-    |   +-- UnavailableError             loading, draining or stalled
-    |   +-- EngineFailedError            the engine died or a step failed while this request ran
-    |   +-- SlowReaderError              the client read too slowly and was cut off
-    +-- SetupError                       the server cannot start as asked
-        +-- ConfigurationError           a setting is unknown, malformed or contradicts another
-        +-- ModelLoadError               the model's files are missing, unreadable or of no known family
-        +-- CapacityError                the model or its context does not fit the memory there is
+TidemillError                        message, next_step
++-- RequestError                     the request is at fault; param names the field
+|   +-- InvalidRequestError          a value is malformed or out of range
+|   +-- UnsupportedFieldError        a known field that this server does not honour
+|   +-- ContextLengthError           prompt and output do not fit the served length
+|   +-- RequestTooLargeError         body, header or nesting over its cap
+|   +-- ModelNotFoundError           no such model is served
+|   +-- AuthenticationError          no key, or a wrong one
+|   +-- ForbiddenError               a browser page of another site, or a host name that is not ours
+|   +-- MethodError                  the route exists, the method does not
+|   +-- RouteNotFoundError           no such route
++-- ServiceError                     the request is fine; retry_after_seconds may say when to come back
+|   +-- OverloadedError              a bounded queue is full
+|   +-- UnavailableError             loading, draining or stalled
+|   +-- EngineFailedError            the engine died or a step failed while this request ran
+|   +-- SlowReaderError              the client read too slowly and was cut off
++-- SetupError                       the server cannot start as asked
+    +-- ConfigurationError           a setting is unknown, malformed or contradicts another
+    +-- ModelLoadError               the model's files are missing, unreadable or of no known family
+    +-- CapacityError                the model or its context does not fit the memory there is
 """
 
 
@@ -57,7 +58,9 @@ class UnsupportedFieldError(RequestError):
 class ContextLengthError(RequestError):
     """Prompt (and requested output) exceed the served context length."""
 
-    def __init__(self, *, num_prompt_tokens: int, num_output_tokens: int, max_model_len: int, param: str | None) -> None:
+    def __init__(
+        self, *, num_prompt_tokens: int, num_output_tokens: int, max_model_len: int, param: str | None
+    ) -> None:
         super().__init__(
             f"The prompt has {num_prompt_tokens} tokens and {num_output_tokens} were asked for as output, "
             f"but this model is served with a context of {max_model_len} tokens.",
@@ -81,6 +84,10 @@ class AuthenticationError(RequestError):
     """No API key, or one that is not known."""
 
 
+class ForbiddenError(RequestError):
+    """The request comes from a page of another site, or under a host name that is not this server's."""
+
+
 class MethodError(RequestError):
     """The route exists but not for this HTTP method."""
 
@@ -92,9 +99,7 @@ class RouteNotFoundError(RequestError):
 class ServiceError(TidemillError):
     """The request is fine but cannot be served now."""
 
-    def __init__(
-        self, message: str, *, retry_after_seconds: float | None = None, next_step: str | None = None
-    ) -> None:
+    def __init__(self, message: str, *, retry_after_seconds: float | None = None, next_step: str | None = None) -> None:
         super().__init__(message, next_step=next_step)
         self.retry_after_seconds = retry_after_seconds
 

@@ -1,4 +1,4 @@
-"""A generation request and the chunks that answer it, in no dialect. Validation of values lives in `text/validation.py`."""
+"""A generation request and the chunks that answer it, in no dialect. Values are validated in `text/validation.py`."""
 
 import enum
 
@@ -10,7 +10,7 @@ from tidemill.core.messages import Message
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     """How tokens are chosen and when a sequence ends. Temperature 0 is greedy.
 
-    `seed` is always set: the caller draws one where the client gave none, so that a request is reproducible by its seed.
+    `seed` is always set: the caller draws one where the client gave none, so that a seed repeats a request.
     `num_logprobs` is how many alternatives come with each token's own log-probability (0: only its own; None: none).
     `max_tokens` None means as many as the context allows.
     """
@@ -65,8 +65,8 @@ Prompt = TextPrompt | TokensPrompt | ChatPrompt
 class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One client request: `len(prompts) * n` continuations, numbered prompt-major.
 
-    `priority`: lower is sooner. `cache_salt` separates prefix caches (one salt per API key). `echo` returns the prompt's
-    text before the continuation. `max_context_tokens` is a tighter context than the served one, if the client asked for one.
+    `priority`: lower is sooner. `cache_salt` separates prefix caches (one salt per API key). `echo` returns the
+    prompt's text before the continuation. `max_context_tokens` is a tighter context than the served one, if asked for.
     """
 
     request_id: str
@@ -118,7 +118,7 @@ class SequenceTimings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Finish(msgspec.Struct, frozen=True, kw_only=True):
-    """The end of a sequence. `stop` is the stop string or stop token id that ended it; None for an end-of-text token."""
+    """The end of a sequence. `stop`: the stop string or token id that ended it; None for an end-of-text token."""
 
     reason: FinishReason
     stop: str | int | None = None

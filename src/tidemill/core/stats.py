@@ -1,5 +1,7 @@
 """The facts an engine emits about a step, and the formulas of TTFT, TPOT and ITL, once."""
 
+from itertools import pairwise
+
 import msgspec
 
 
@@ -34,4 +36,4 @@ def time_per_output_token_seconds(first: float, last: float, num_tokens: int) ->
 
 def inter_token_latencies_seconds(times: list[float]) -> list[float]:
     """ITL: the gaps between successive token times, in order."""
-    return [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    return [later - earlier for earlier, later in pairwise(times)]

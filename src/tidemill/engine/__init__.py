@@ -1,1 +1,1 @@
-"""The engine on both sides of its process boundary: `core` computes, `client` speaks for it; `protocol` is what they say."""
+"""The engine on both sides of its process boundary: `core` computes, `client` speaks for it, by `protocol`."""

@@ -1,4 +1,4 @@
-"""The frames that cross the process boundary: length-prefixed msgpack over a Unix socket, bounded, versioned, never pickle."""
+"""The frames that cross the process boundary: length-prefixed msgpack on a Unix socket, bounded, versioned."""
 
 import struct
 from collections.abc import Sequence as Seq
@@ -6,12 +6,24 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from tidemill.config.settings import Settings
 from tidemill.core.requests import FinishReason, SamplingParams
 from tidemill.core.stats import StepStats
 
 PROTOCOL_VERSION = 1
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 _LENGTH = struct.Struct("<I")
+
+
+class Boot(msgspec.Struct, frozen=True, kw_only=True, tag="boot"):
+    """Client to engine: always the first frame, and sent once. Every frame of this engine carries `epoch`."""
+
+    epoch: int
+    version: int = PROTOCOL_VERSION
+    settings: Settings
+    model_folder: str
+    eos_token_ids: tuple[int, ...]
+    """End-of-text tokens, as the client's side of the model folder knows them."""
 
 
 class Submit(msgspec.Struct, frozen=True, kw_only=True, tag="submit"):
@@ -94,10 +106,19 @@ class WireFinish(msgspec.Struct, frozen=True, kw_only=True):
     queue_seconds: float
 
 
-class SequenceOutput(msgspec.Struct, frozen=True, kw_only=True):
-    """What one step yielded for one sequence."""
+class WireStart(msgspec.Struct, frozen=True, array_like=True):
+    """What is known of a sequence at its first token; the client needs it if a stop string ends the sequence."""
+
+    num_cached_tokens: int
+    num_preemptions: int
+    queue_seconds: float
+
+
+class SequenceOutput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one step yielded for one sequence. `start` comes once, with the first token."""
 
     sequence_id: int
+    start: WireStart | None = None
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[WireLogprobs, ...] = ()
     prompt_logprobs: tuple[WireLogprobs, ...] = ()
@@ -132,7 +153,7 @@ class Fatal(msgspec.Struct, frozen=True, kw_only=True, tag="fatal"):
 
 
 T = TypeVar("T")
-ToEngine = Submit | Abort | Shutdown
+ToEngine = Boot | Submit | Abort | Shutdown
 FromEngine = Loading | Ready | StepOutput | Heartbeat | Fatal
 
 
@@ -169,6 +190,9 @@ class FrameReader(Generic[T]):
             del self._buffer[:end]
             try:
                 frames.append(self._decoder.decode(body))
-            except msgspec.MsgspecError as error:
-                raise FrameError(str(error)) from error
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+                raise FrameError(f"not a frame of ours: {error}") from error
+            version = getattr(frames[-1], "version", PROTOCOL_VERSION)
+            if version != PROTOCOL_VERSION:
+                raise FrameError(f"a frame of version {version}, but this side speaks version {PROTOCOL_VERSION}")
         return frames
