@@ -11,28 +11,40 @@ from msgspec import Meta, field
 
 Precision = Literal["auto", "fp32", "bf16"]
 Device = Literal["auto", "cpu", "cuda"]
+_SIZE = {"is_size": True}
+"""Marks a number of bytes, which may be written as '2GiB'."""
 
 
 class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is served, and in which arithmetic."""
 
-    model: Annotated[str, Meta(description="A local folder, a hub id, or 'minnow', the model that ships with Tidemill.")] = "minnow"
+    model: Annotated[
+        str, Meta(description="A local folder, a hub id, or 'minnow', the model that ships with Tidemill.")
+    ] = "minnow"
     served_model_name: Annotated[
-        tuple[str, ...], Meta(description="Names the model answers to; the first is canonical. Default: the model's own name.")
+        tuple[str, ...],
+        Meta(description="Names the model answers to; the first is canonical. Default: the model's own name."),
     ] = ()
     revision: Annotated[str | None, Meta(description="Branch, tag or commit of a hub model.")] = None
     offline: Annotated[bool, Meta(description="Never ask the hub; use only what is in its cache.")] = False
     precision: Annotated[
-        Precision, Meta(description="Arithmetic of weights and activations; auto takes what the checkpoint and device favour.")
+        Precision,
+        Meta(description="Arithmetic of weights and activations; auto takes what the checkpoint and device favour."),
     ] = "auto"
-    device: Annotated[Device, Meta(description="Where the model runs; auto takes a CUDA device if there is one.")] = "auto"
+    device: Annotated[Device, Meta(description="Where the model runs; auto takes a CUDA device if there is one.")] = (
+        "auto"
+    )
     max_model_len: Annotated[
-        int | None, Meta(ge=16, description="Longest prompt plus output in tokens. Default: the model's own context.")
+        Annotated[int, Meta(ge=16)] | None,
+        Meta(description="Longest prompt plus output in tokens. Default: the model's own context."),
     ] = None
     fast_math: Annotated[
         bool, Meta(description="Give up bit-identical results under batching for faster fp32 and bf16 matrix products.")
     ] = False
-    threads: Annotated[int | None, Meta(ge=1, le=1024, description="Compute threads. Default: the cores this process may use.")] = None
+    threads: Annotated[
+        Annotated[int, Meta(ge=1, le=1024)] | None,
+        Meta(description="Compute threads. Default: the cores this process may use."),
+    ] = None
 
 
 class CacheSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -40,8 +52,11 @@ class CacheSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     block_size: Annotated[int, Meta(ge=1, le=256, description="Token positions in a block.")] = 16
     kv_cache_memory: Annotated[
-        int | None,
-        Meta(ge=1, description="Memory for keys and values, as '2GiB' or bytes. Default: from what is free after loading."),
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(
+            extra=_SIZE,
+            description="Memory for keys and values, as '2GiB' or bytes. Default: from what is free after loading.",
+        ),
     ] = None
     prefix_caching: Annotated[bool, Meta(description="Reuse the keys and values of common prompt prefixes.")] = True
 
@@ -51,7 +66,9 @@ class SchedulerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
     max_num_seqs: Annotated[int, Meta(ge=1, le=4096, description="Sequences that run at once.")] = 64
     max_num_batched_tokens: Annotated[int, Meta(ge=1, le=65536, description="Token budget of one step.")] = 512
-    max_queue: Annotated[int, Meta(ge=1, le=1_000_000, description="Sequences that may wait; one more is refused with 429.")] = 256
+    max_queue: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="Sequences that may wait; one more is refused with 429.")
+    ] = 256
     max_preemptions: Annotated[
         int, Meta(ge=0, le=1000, description="How often one sequence may be preempted before its blocks are reserved.")
     ] = 3
@@ -60,49 +77,82 @@ class SchedulerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The HTTP service."""
 
-    host: Annotated[str, Meta(description="Address to bind. Beyond loopback an API key file is required.")] = "127.0.0.1"
+    host: Annotated[str, Meta(description="Address to bind. Beyond loopback an API key file is required.")] = (
+        "127.0.0.1"
+    )
     port: Annotated[int, Meta(ge=0, le=65535, description="Port to bind; 0 picks a free one.")] = 8000
     api_key_file: Annotated[str | None, Meta(description="File with one API key a line; '#' starts a comment.")] = None
-    max_body_bytes: Annotated[int, Meta(ge=1024, description="Largest request body.")] = 4 * 1024 * 1024
-    max_header_bytes: Annotated[int, Meta(ge=1024, description="Largest request line plus headers.")] = 32 * 1024
+    max_body_bytes: Annotated[int, Meta(ge=1024, extra=_SIZE, description="Largest request body.")] = 4 * 1024 * 1024
+    max_header_bytes: Annotated[int, Meta(ge=1024, extra=_SIZE, description="Largest request line plus headers.")] = (
+        32 * 1024
+    )
     max_json_depth: Annotated[int, Meta(ge=4, le=512, description="Deepest nesting of a JSON body.")] = 64
     max_choices: Annotated[int, Meta(ge=1, description="Most sequences one request may start (prompts x n).")] = 128
     max_stream_buffer_bytes: Annotated[
-        int, Meta(ge=4096, description="Undelivered output a stream may hold before a slow reader is cut off.")
+        int,
+        Meta(ge=4096, extra=_SIZE, description="Undelivered output a stream may hold before a slow reader is cut off."),
     ] = 256 * 1024
-    header_timeout_seconds: Annotated[float, Meta(gt=0, description="Time a client has to send a whole request.")] = 30.0
+    header_timeout_seconds: Annotated[float, Meta(gt=0, description="Time a client has to send a whole request.")] = (
+        30.0
+    )
     keep_alive_seconds: Annotated[float, Meta(gt=0, description="Time an idle connection is kept.")] = 75.0
-    drain_seconds: Annotated[float, Meta(ge=0, description="Time running requests have to finish after SIGTERM.")] = 30.0
+    drain_seconds: Annotated[float, Meta(ge=0, description="Time running requests have to finish after SIGTERM.")] = (
+        30.0
+    )
 
 
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The engine process and its supervision."""
 
     engine: Annotated[
-        Literal["local", "simulated"], Meta(description="'local' computes; 'simulated' runs the real scheduler over a model of time.")
+        Literal["local", "simulated"],
+        Meta(description="'local' computes; 'simulated' runs the real scheduler over a model of time."),
     ] = "local"
     heartbeat_seconds: Annotated[float, Meta(gt=0, description="How often the engine says it is alive.")] = 1.0
     stalled_after_seconds: Annotated[float, Meta(gt=0, description="Silence after which /ready turns 503.")] = 5.0
-    dead_after_seconds: Annotated[float, Meta(gt=0, description="Silence after which the engine is killed and restarted.")] = 30.0
-    restart_backoff_seconds: Annotated[float, Meta(gt=0, description="Wait before the first restart; doubles up to 60 s.")] = 1.0
+    dead_after_seconds: Annotated[
+        float, Meta(gt=0, description="Silence after which the engine is killed and restarted.")
+    ] = 30.0
+    restart_backoff_seconds: Annotated[
+        float, Meta(gt=0, description="Wait before the first restart; doubles up to 60 s.")
+    ] = 1.0
 
 
 class SimulationSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The simulated engine's model of time."""
+    """The simulated engine: its model of time, its capacity, its failures. A lone request's first token takes
+    `sim_ttft_seconds` + `sim_seconds_per_token` + `sim_seconds_per_prompt_token` a prompt token.
+    """
 
-    sim_seconds_per_step: Annotated[float, Meta(ge=0, description="Constant time of a step.")] = 0.005
-    sim_seconds_per_prompt_token: Annotated[float, Meta(ge=0, description="Added for each prompt token computed.")] = 0.0002
-    sim_seconds_per_output_token: Annotated[float, Meta(ge=0, description="Added for each sequence that decodes.")] = 0.0005
+    sim_ttft_seconds: Annotated[float, Meta(ge=0, description="Added to a step that completes a prompt.")] = 0.05
+    sim_seconds_per_token: Annotated[
+        float, Meta(ge=0, description="Time of every step, and so between the tokens of a lone stream.")
+    ] = 0.01
+    sim_seconds_per_prompt_token: Annotated[float, Meta(ge=0, description="Added for each prompt token computed.")] = (
+        0.0002
+    )
+    sim_seconds_per_sequence: Annotated[
+        float, Meta(ge=0, description="Added for each further sequence that decodes in the same step.")
+    ] = 0.0005
     sim_kv_tokens: Annotated[int, Meta(ge=16, description="Capacity of the simulated KV cache in tokens.")] = 131072
-    sim_failure_rate: Annotated[float, Meta(ge=0, le=1, description="Chance that a sequence fails, drawn once a sequence.")] = 0.0
-    sim_seed: Annotated[int, Meta(description="Seed of the simulated tokens and failures.")] = 0
+    sim_mean_output_tokens: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="Mean length of an answer that ends by itself. Default: none does."),
+    ] = None
+    sim_failure_rate: Annotated[
+        float, Meta(ge=0, le=1, description="Chance that a sequence fails, drawn once a sequence.")
+    ] = 0.0
+    sim_seed: Annotated[int, Meta(ge=0, le=2**63 - 1, description="Seed of the simulated tokens and failures.")] = 0
 
 
 class LogSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is logged, and how."""
 
-    log_format: Annotated[Literal["auto", "text", "json"], Meta(description="auto: text on a terminal, JSON lines elsewhere.")] = "auto"
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="Least severe level that is logged.")] = "info"
+    log_format: Annotated[
+        Literal["auto", "text", "json"], Meta(description="auto: text on a terminal, JSON lines elsewhere.")
+    ] = "auto"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="Least severe level that is logged.")
+    ] = "info"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
