@@ -1,1 +1,1 @@
-"""Decides what each step computes: sequences, blocks, prefix cache, preemption. Imports no torch and reads no clock of its own."""
+"""Decides what each step computes: sequences, blocks, prefix cache, preemption. No torch, and no clock of its own."""

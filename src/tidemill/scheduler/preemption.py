@@ -1,0 +1,34 @@
+"""Who gives up its blocks when there are none left, and why everything finishes all the same.
+
+A preempted sequence loses its KV, keeps its tokens, and waits ahead of new ones of its priority; when it runs again its
+tokens are computed again. Its victim is always less urgent than the one in need (newest first within a priority).
+
+Why every sequence finishes, given finitely many more urgent ones:
+
+1. A sequence preempted `max_preemptions` times is admitted again only with its whole remaining need reserved, and is
+   then never a victim. Reservations can always be honoured (see `KVCache`), so when such a sequence runs, it advances
+   in every step that has budget for it.
+2. Of the others, take the most urgent running one, U. If it lacks a block, all less urgent unreserved ones are
+   victims in turn. Either that gives U its block, or U is the only unreserved one left. Then, without reservations, all
+   pages but U's own are free, and the pool holds any single sequence whole (checked at start): U advances. With
+   reservations, U keeps its blocks and waits; the reserved ones advance (1), finish, and give back theirs.
+3. If nothing runs, every page is available, so the head of the queue is admitted. Hence every step computes at least
+   one token of some sequence, and the most urgent one is never a victim.
+4. Within one admission a sequence computes each of its positions once, and there are at most max_preemptions + 1
+   admissions. So finitely many sequences finish within (max_preemptions + 1) * (sum of their positions) steps.
+5. Within a priority the order is arrival, and nobody behind the head of the queue is admitted before it: only
+   endlessly many sequences of a more urgent priority can hold one up for ever, which is what a priority means.
+"""
+
+from tidemill.scheduler.running_set import RunningSet
+from tidemill.scheduler.sequence import Sequence
+
+
+def find_victim(running: RunningSet, needy: Sequence) -> Sequence | None:
+    """The least urgent running sequence without a reservation that is less urgent than `needy`, if any."""
+    for sequence in running.least_urgent():
+        if sequence.urgency <= needy.urgency:
+            return None
+        if sequence.blocks.num_reserved is None:
+            return sequence
+    return None

@@ -1,0 +1,160 @@
+"""A scheduler over a checking runner, small enough to see through, and a drive to the end that asserts as it goes."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from tests.fakes.kv_runner import CheckingRunner, NextTokens, hashed_token
+from tidemill.config.settings import SchedulerSettings
+from tidemill.core.clock import VirtualClock
+from tidemill.core.kv_cache import KVCacheGroup, KVCacheLayout
+from tidemill.core.requests import SamplingParams
+from tidemill.core.stats import StepStats
+from tidemill.scheduler.batch import Batch, RawLogprobs
+from tidemill.scheduler.outputs import SequenceFinish
+from tidemill.scheduler.scheduler import Scheduler
+from tidemill.scheduler.sequence import SequenceRequest
+
+FULL = KVCacheGroup(layers=(0,), window=None)
+
+
+def window(positions: int) -> KVCacheGroup:
+    """A group of one layer that looks `positions` back."""
+    return KVCacheGroup(layers=(1,), window=positions)
+
+
+def request(
+    sequence_id: int,
+    prompt: tuple[int, ...] | int = 5,
+    max_new_tokens: int = 4,
+    *,
+    priority: int = 0,
+    salt: str = "",
+    arrival: float = 0.0,
+    eos: frozenset[int] = frozenset(),
+    **sampling: object,
+) -> SequenceRequest:
+    """A greedy request; a prompt given by its length is made of tokens that no other id has."""
+    tokens = prompt if isinstance(prompt, tuple) else tuple(1000 * (sequence_id + 1) + i for i in range(prompt))
+    parameters = {"seed": 0, "temperature": 0.0, **sampling}
+    return SequenceRequest(
+        sequence_id=sequence_id,
+        prompt_token_ids=tokens,
+        sampling=SamplingParams(**parameters),  # type: ignore[arg-type]
+        max_new_tokens=max_new_tokens,
+        eos_token_ids=eos,
+        arrival=arrival,
+        priority=priority,
+        cache_salt=salt,
+    )
+
+
+@dataclass
+class Bench:
+    """Scheduler, runner and everything that came out."""
+
+    scheduler: Scheduler
+    runner: CheckingRunner
+    clock: VirtualClock
+    tokens: dict[int, list[int]] = field(default_factory=dict)
+    logprobs: dict[int, list[RawLogprobs]] = field(default_factory=dict)
+    prompt_logprobs: dict[int, list[RawLogprobs]] = field(default_factory=dict)
+    finishes: dict[int, SequenceFinish] = field(default_factory=dict)
+    stats: list[StepStats] = field(default_factory=list)
+    batches: list[Batch] = field(default_factory=list)
+
+    def add(self, *requests: SequenceRequest) -> None:
+        for one in requests:
+            self.scheduler.add(one)
+
+    def step(self, *, meanwhile: Callable[[], object] | None = None) -> Batch | None:
+        """One step; `meanwhile` is called while it is under way."""
+        batch = self.scheduler.schedule()
+        if batch is None:
+            return None
+        self.batches.append(batch)
+        result = self.runner.run(batch)
+        if meanwhile is not None:
+            meanwhile()
+        for output in self.scheduler.update(batch, result):
+            assert output.token_ids or output.prompt_logprobs or output.finish
+            assert output.sequence_id not in self.finishes
+            self.tokens.setdefault(output.sequence_id, []).extend(output.token_ids)
+            self.logprobs.setdefault(output.sequence_id, []).extend(output.logprobs)
+            self.prompt_logprobs.setdefault(output.sequence_id, []).extend(output.prompt_logprobs)
+            if output.finish is not None:
+                self.finishes[output.sequence_id] = output.finish
+        self.stats.append(self.scheduler.stats(step_seconds=0.0, schedule_seconds=0.0))
+        return batch
+
+    def drain(self, *, max_steps: int = 100_000) -> None:
+        """Step until nothing is left."""
+        for _ in range(max_steps):
+            if self.step() is None:
+                break
+        assert not self.scheduler.has_work
+        assert self.stats[-1].num_used_blocks == 0
+
+    @property
+    def num_preemptions(self) -> int:
+        return sum(stats.num_preemptions for stats in self.stats)
+
+
+def make_bench(
+    *,
+    num_blocks: int = 1000,
+    block_size: int = 4,
+    groups: tuple[KVCacheGroup, ...] = (FULL,),
+    max_num_seqs: int = 8,
+    max_num_batched_tokens: int = 24,
+    max_queue: int = 1000,
+    max_preemptions: int = 3,
+    prefix_caching: bool = True,
+    max_model_len: int = 80,
+    next_tokens: NextTokens | None = None,
+) -> Bench:
+    """A bench with `num_blocks` usable pages."""
+    clock = VirtualClock()
+    layout = KVCacheLayout(num_blocks=num_blocks + 1, block_size=block_size, block_bytes=1, groups=groups)
+    settings = SchedulerSettings(
+        max_num_seqs=max_num_seqs,
+        max_num_batched_tokens=max_num_batched_tokens,
+        max_queue=max_queue,
+        max_preemptions=max_preemptions,
+    )
+    scheduler = Scheduler(
+        settings,
+        layout,
+        prefix_caching=prefix_caching,
+        model_fingerprint=b"model",
+        max_model_len=max_model_len,
+        clock=clock,
+    )
+    runner = CheckingRunner(layout, max_num_seqs, max_num_batched_tokens, next_tokens or hashed_token())
+    return Bench(scheduler, runner, clock)
+
+
+def check_books(bench: Bench) -> None:
+    """References, reservations and shares are what the running sequences' tables say; nothing is held in advance."""
+    kv = bench.scheduler._kv
+    running = list(bench.scheduler._running)
+    assert len(running) <= bench.runner.max_num_seqs
+    held = Counter(page for s in running for table in s.blocks.tables for page in table if page)
+    assert all(kv._pool.references(page) == count for page, count in held.items())
+    assert kv.num_used == len(held)
+    assert kv._num_reserved == sum(s.blocks.num_reserved or 0 for s in running)
+    windowed = Counter(page for s in running for g in kv._window_groups for page in s.blocks.tables[g] if page)
+    assert kv._num_shared == sum(count - 1 for count in windowed.values())
+    assert kv.num_available >= 0
+    for sequence in running:
+        num_blocks = -(-sequence.num_computed // kv.block_size)
+        assert all(len(table) == num_blocks for table in sequence.blocks.tables)
+
+
+def unpressed(asked: SequenceRequest, next_tokens: NextTokens | None = None) -> list[int]:
+    """The tokens `asked` gets from a runner of its own, if nothing but their number ends it."""
+    following = next_tokens or hashed_token()
+    tokens = asked.prompt_token_ids
+    while len(tokens) - len(asked.prompt_token_ids) < asked.max_new_tokens:
+        tokens += following(asked, tokens)  # type: ignore[arg-type]
+    return list(tokens[len(asked.prompt_token_ids) :])
