@@ -1,0 +1,1 @@
+"""Between text and tokens, without torch: tokenizer, templates, detokenization, stop strings, validation."""

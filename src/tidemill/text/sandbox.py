@@ -1,0 +1,279 @@
+"""The environment chat templates run in. Owns what a template may do and how much; knows no messages.
+
+A template comes with a model and is not trusted: it runs in Jinja's immutable sandbox, and every loop turn, macro call
+and character it makes is charged to a budget, so that none can hang the process or eat its memory.
+"""
+
+import datetime as dt
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import jinja2
+from jinja2 import nodes
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
+from jinja2.runtime import Context
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+MAX_WORK = 64 * 1024 * 1024
+"""Characters made, plus a fixed charge for each loop turn and call, in one rendering."""
+_TURN_CHARGE = 256
+_MAX_STRING = 16 * 1024 * 1024
+_MAX_ITEMS = 1_000_000
+_MAX_WIDTH = 10_000
+_MAX_INT_BITS = 4096
+_WIDTH_FILTERS = ("center", "indent", "wordwrap", "truncate", "batch", "slice", "round")
+_WIDTH_METHODS = frozenset({"center", "ljust", "rjust", "zfill", "expandtabs"})
+_REMOVED_FILTERS = ("random", "pprint", "urlize", "sum", "xmlattr")
+_REMOVED_GLOBALS = ("lipsum",)
+
+
+class TemplateBudgetError(jinja2.TemplateError):
+    """The template asked for more work or memory than a rendering may take."""
+
+
+class RaisedByTemplateError(jinja2.TemplateError):
+    """The template called `raise_exception`: it refuses these messages."""
+
+
+class ChatEnvironment(ImmutableSandboxedEnvironment):
+    """Jinja's sandbox with a budget. One rendering at a time: the caller holds a lock and calls `reset` before each."""
+
+    intercepted_binops = frozenset(["*", "**", "%", "+"])
+
+    def __init__(self, now: Callable[[], dt.datetime]) -> None:
+        super().__init__(
+            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, GenerationBlock], finalize=self._finalize
+        )
+        self._work_left = MAX_WORK
+        self.filters["tojson"] = _to_json
+        for name in _REMOVED_FILTERS:
+            del self.filters[name]
+        for name in _REMOVED_GLOBALS:
+            del self.globals[name]
+        for name, function in list(self.filters.items()):
+            self.filters[name] = self._metered(function, checks_widths=name in _WIDTH_FILTERS)
+        self.filters["join"] = self._join
+        self.filters["replace"] = self._replace
+        self.filters["format"] = lambda text, *args, **kwargs: self._format_percent(text, kwargs or args)
+        self.globals["raise_exception"] = _raise_exception
+        self.globals["strftime_now"] = lambda pattern: now().strftime(str(pattern)[:256])
+
+    def reset(self) -> None:
+        """Give the next rendering its whole budget."""
+        self._work_left = MAX_WORK
+
+    def charge(self, amount: int) -> str:
+        """Take `amount` from the budget; returns "" so that it can stand in an output. Raises `TemplateBudgetError`."""
+        self._work_left -= amount
+        if self._work_left < 0:
+            raise TemplateBudgetError("it needs more work than a rendering may take")
+        return ""
+
+    def concat_bounded(self, *parts: Any) -> str:
+        """The `~` operator."""
+        text = "".join(str(part) for part in parts)
+        self._sized(text)
+        return text
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        """`*`, `**`, `%` and `+`, each with a bound on what it makes."""
+        if operator == "*":
+            _check_product(left, right)
+        elif operator == "**":
+            _check_power(left, right)
+        elif operator == "%" and isinstance(left, str):
+            return self._format_percent(left, right)
+        elif operator == "+" and isinstance(left, list | tuple) and isinstance(right, list | tuple):
+            self._check_items(len(left) + len(right))
+        result = super().call_binop(context, operator, left, right)
+        return self._sized(result)
+
+    def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Any call a template makes; those of string methods that can multiply are bounded."""
+        owner, name = getattr(obj, "__self__", None), getattr(obj, "__name__", "")
+        if isinstance(owner, str):
+            self.charge(len(owner))
+            if name == "replace":
+                return self._replace(owner, *args, **kwargs)
+            if name == "join":
+                return self._join(args[0] if args else (), owner)
+            if name in _WIDTH_METHODS:
+                _check_widths((*args, *kwargs.values()))
+        return self._sized(super().call(context, obj, *args, **kwargs))
+
+    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
+        """The sandbox's own stand-in for `str.format`, for formats of bounded width."""
+        wrapped = super().wrap_str_format(value)
+        if wrapped is not None:
+            _check_format(value.__self__)
+        return wrapped
+
+    def _generate(
+        self, source: nodes.Template, name: str | None, filename: str | None, defer_init: bool = False
+    ) -> str:
+        """Compile, with the charges woven into the tree."""
+        _weave_charges(source)
+        return super()._generate(source, name, filename, defer_init=defer_init)
+
+    def _finalize(self, value: Any) -> Any:
+        if isinstance(value, str):
+            self.charge(len(value))
+        elif isinstance(value, list | tuple | dict):
+            value = str(value)
+            self.charge(len(value))
+        return value
+
+    def _sized(self, value: Any) -> Any:
+        if isinstance(value, str):
+            self.charge(len(value))
+            if len(value) > _MAX_STRING:
+                raise TemplateBudgetError("it makes a string that is too long")
+        elif isinstance(value, list | tuple | dict | set):
+            self._check_items(len(value))
+        return value
+
+    def _metered(self, function: Callable[..., Any], *, checks_widths: bool) -> Callable[..., Any]:
+        """The filter, charged for what it reads and makes. Keeps the mark by which Jinja passes a context first."""
+
+        def metered(*args: Any, **kwargs: Any) -> Any:
+            if checks_widths:
+                _check_widths((*args, *kwargs.values()))
+            self.charge(sum(len(arg) for arg in args if isinstance(arg, str | list | tuple | dict)))
+            return self._sized(function(*args, **kwargs))
+
+        metered.__dict__.update(getattr(function, "__dict__", {}))
+        return metered
+
+    def _check_items(self, count: int) -> None:
+        self.charge(count)
+        if count > _MAX_ITEMS:
+            raise TemplateBudgetError("it makes a list that is too long")
+
+    def _join(self, value: Iterable[Any], d: str = "", attribute: str | int | None = None) -> str:
+        items = [item[attribute] if attribute is not None else item for item in value]
+        texts = [str(item) for item in items]
+        self.charge(sum(map(len, texts)) + len(d) * len(texts))
+        return str(d).join(texts)
+
+    def _replace(self, text: Any, old: Any, new: Any, count: int | None = None) -> str:
+        text, old, new = str(text), str(old), str(new)
+        self.charge(len(text) + text.count(old) * len(new))
+        return str(text).replace(old, new, -1 if count is None else count)
+
+    def _format_percent(self, text: Any, values: Any) -> str:
+        text = str(text)
+        if "*" in text or re.search(r"\d{5}", text):
+            raise TemplateBudgetError("it formats to a width that is too large")
+        given = values if isinstance(values, tuple | Mapping) else (values,)
+        items = given.values() if isinstance(given, Mapping) else given
+        self.charge(len(text) + text.count("%") * max((len(str(item)) for item in items), default=0))
+        formatted: str = text % given
+        return formatted
+
+
+class GenerationBlock(Extension):
+    """`{% generation %}...{% endgeneration %}` marks an assistant's words for training; here its body is just text."""
+
+    tags = {"generation"}  # noqa: RUF012 - the base class declares it so
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        """The body's statements, in place of the block."""
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def _charge(amount: int) -> nodes.Call:
+    return nodes.Call(nodes.EnvironmentAttribute("charge"), [nodes.Const(amount)], [], None, None)
+
+
+def _weave_charges(source: nodes.Template) -> None:
+    """Charge each turn of a loop, each macro's call, each literal text put out, and replace `~`.
+
+    What runs again and again is the body of a loop or of a macro, so that these are the only places that need a charge.
+    """
+    loops: list[nodes.For | nodes.Macro | nodes.CallBlock] = [
+        *source.find_all(nodes.For),
+        *source.find_all(nodes.Macro),
+        *source.find_all(nodes.CallBlock),
+    ]
+    for loop in loops:
+        literal = sum(len(data.data) for output in loop.body for data in _own_data(output))
+        loop.body.insert(0, nodes.Output([_charge(_TURN_CHARGE + literal)]))
+        if isinstance(loop, nodes.For) and loop.test is not None:
+            loop.test = nodes.And(nodes.Not(_charge(_TURN_CHARGE)), loop.test)
+    _replace_concat(source)
+    assert source.environment is not None
+    source.set_environment(source.environment)
+
+
+def _own_data(node: nodes.Node) -> list[nodes.TemplateData]:
+    """Literal text that one turn of the body can put out (branches all counted; inner loops count their own)."""
+    if isinstance(node, nodes.For | nodes.Macro | nodes.CallBlock):
+        return []
+    if isinstance(node, nodes.TemplateData):
+        return [node]
+    return [data for child in node.iter_child_nodes() for data in _own_data(child)]
+
+
+def _replace_concat(node: nodes.Node) -> None:
+    for field, value in node.iter_fields():
+        if isinstance(value, list):
+            for index, item in enumerate(value):
+                if isinstance(item, nodes.Node):
+                    _replace_concat(item)
+                    value[index] = _bounded(item)
+        elif isinstance(value, nodes.Node):
+            _replace_concat(value)
+            setattr(node, field, _bounded(value))
+
+
+def _bounded(node: nodes.Node) -> nodes.Node:
+    if not isinstance(node, nodes.Concat):
+        return node
+    target = nodes.EnvironmentAttribute("concat_bounded")
+    return nodes.Call(target, node.nodes, [], None, None, lineno=node.lineno)
+
+
+def _check_product(left: Any, right: Any) -> None:
+    for sequence, count in ((left, right), (right, left)):
+        if isinstance(sequence, str | list | tuple) and isinstance(count, int):
+            limit = _MAX_STRING if isinstance(sequence, str) else _MAX_ITEMS
+            if len(sequence) * max(count, 0) > limit:
+                raise TemplateBudgetError("it repeats a value too often")
+    if isinstance(left, int) and isinstance(right, int) and left.bit_length() + right.bit_length() > _MAX_INT_BITS:
+        raise TemplateBudgetError("it makes a number that is too large")
+
+
+def _check_power(base: Any, exponent: Any) -> None:
+    if isinstance(base, int) and isinstance(exponent, int) and base.bit_length() * abs(exponent) > _MAX_INT_BITS:
+        raise TemplateBudgetError("it makes a number that is too large")
+
+
+def _check_widths(values: Iterable[Any]) -> None:
+    if any(isinstance(value, int) and abs(value) > _MAX_WIDTH for value in values):
+        raise TemplateBudgetError("it pads to a width that is too large")
+
+
+def _check_format(text: str) -> None:
+    if re.search(r"\d{5}", text) or re.search(r":[^}]*\{", text):
+        raise TemplateBudgetError("it formats to a width that is too large")
+
+
+def _to_json(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    """JSON without the HTML escapes of Jinja's own filter, as chat templates expect."""
+    if isinstance(indent, int):
+        _check_widths((indent * 100,))
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+
+def _raise_exception(message: Any) -> None:
+    raise RaisedByTemplateError(str(message)[:500])
