@@ -1,0 +1,1 @@
+"""Turns a batch into tensors, runs the model, samples."""

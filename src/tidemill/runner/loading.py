@@ -1,0 +1,228 @@
+"""From a model's folder and the settings to a runner that is ready: device, weights, memory, cache, in this order.
+
+Owns the order and what is told about it; each step's rules are in its own file.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from tidemill.config.settings import CacheSettings, ModelSettings, SchedulerSettings
+from tidemill.core.errors import ConfigurationError
+from tidemill.core.kv_cache import KVCacheLayout
+from tidemill.kernels.kv_tensors import KVTensors, block_bytes
+from tidemill.kernels.linear import DEFAULT_ROW_TILE
+from tidemill.models.decoder import Decoder, load_decoder
+from tidemill.models.spec import ModelSpec, kv_groups
+from tidemill.runner.activation_peak import ProcessMemory, cuda_peak_bytes, host_peak_bytes
+from tidemill.runner.cache_sizing import CacheShape, MemoryBudget, check_weights_fit, size_cache
+from tidemill.runner.devices import (
+    Compute,
+    choose_device,
+    choose_dtype,
+    cpu_flags,
+    has_fast_bf16,
+    usable_cores,
+)
+from tidemill.runner.fingerprint import numerics_fingerprint
+from tidemill.runner.logit_rows import OnLogits
+from tidemill.runner.memory import MemoryReader, memory_of
+from tidemill.runner.profile_step import ProfileStep
+from tidemill.runner.runner import ModelRunner
+
+Progress = Callable[[str, float], None]
+"""Told the stage of loading and how far it is, in 0..1."""
+
+HOST_SHARE_RATIO = 0.5
+CUDA_SHARE_RATIO = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerInfo:
+    """What the model and the machine turned out to be; the engine tells its client."""
+
+    architecture: str
+    family: str
+    num_parameters: int
+    weight_bytes: int
+    precision: str
+    device: str
+    vocab_size: int
+    max_model_len: int
+    block_size: int
+    num_blocks: int
+    kv_cache_bytes: int
+    num_threads: int
+    numerics_fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedRunner:
+    """A runner, the cache it computes in, and what is to be said about both."""
+
+    runner: ModelRunner
+    layout: KVCacheLayout
+    info: RunnerInfo
+
+
+def load_runner(
+    folder: Path,
+    spec: ModelSpec,
+    settings: ModelSettings,
+    cache: CacheSettings,
+    scheduler: SchedulerSettings,
+    *,
+    model_id: int,
+    progress: Progress,
+    memory: MemoryReader | None = None,
+    on_logits: OnLogits | None = None,
+) -> LoadedRunner:
+    """Load the model in `folder`. `memory` replaces the device's own reading.
+
+    Raises ConfigurationError for a device or a length that cannot be had, CapacityError with the numbers if weights or
+    one sequence do not fit, and ModelLoadError for weights that are missing or do not match `spec`.
+    """
+    compute = _choose_compute(settings, spec)
+    max_model_len = _choose_length(settings, spec)
+    torch.set_num_threads(compute.num_threads)
+    reader = memory or memory_of(compute.device)
+    weight_bytes = spec.num_parameters * compute.dtype.itemsize
+    check_weights_fit(weight_bytes, reader.available_bytes())
+
+    decoder = load_decoder(
+        folder,
+        spec,
+        device=compute.device,
+        dtype=compute.dtype,
+        row_tile=compute.row_tile,
+        max_model_len=max_model_len,
+        progress=lambda fraction: progress("loading weights", fraction),
+    )
+    progress("measuring memory", 0.0)
+    shape = _cache_shape(spec, compute, cache, scheduler)
+    activation_bytes = _measure_step(decoder, spec, compute, shape, max_model_len)
+    num_blocks = size_cache(
+        shape,
+        _budget(reader.available_bytes(), activation_bytes, compute.device),
+        max_model_len=max_model_len,
+        is_len_chosen=settings.max_model_len is not None,
+        requested_bytes=cache.kv_cache_memory,
+    )
+    layout = _layout(shape, num_blocks)
+    runner = ModelRunner(
+        decoder,
+        _allocate(layout, spec, compute),
+        layout,
+        model_id=model_id,
+        vocab_size=spec.vocab_size,
+        row_tile=compute.row_tile,
+        device=compute.device,
+        on_logits=on_logits,
+    )
+    progress("measuring memory", 1.0)
+    info = RunnerInfo(
+        architecture=spec.architecture,
+        family=spec.family,
+        num_parameters=spec.num_parameters,
+        weight_bytes=weight_bytes,
+        precision=compute.precision,
+        device=str(compute.device.type),
+        vocab_size=spec.vocab_size,
+        max_model_len=max_model_len,
+        block_size=cache.block_size,
+        num_blocks=num_blocks,
+        kv_cache_bytes=num_blocks * shape.block_bytes,
+        num_threads=compute.num_threads,
+        numerics_fingerprint=numerics_fingerprint(
+            folder, compute, cpu_flags=cpu_flags(), kernels=decoder.kernels_name, max_model_len=max_model_len
+        ),
+    )
+    return LoadedRunner(runner, layout, info)
+
+
+def _choose_compute(settings: ModelSettings, spec: ModelSpec) -> Compute:
+    device = choose_device(settings.device)
+    dtype = choose_dtype(
+        settings.precision,
+        checkpoint_dtype=spec.torch_dtype,
+        has_fast_bf16=has_fast_bf16(device, cpu_flags()),
+    )
+    return Compute(
+        device=device,
+        dtype=dtype,
+        row_tile=None if settings.fast_math else DEFAULT_ROW_TILE,
+        num_threads=settings.threads or usable_cores(),
+    )
+
+
+def _choose_length(settings: ModelSettings, spec: ModelSpec) -> int:
+    asked = settings.max_model_len
+    if asked is not None and asked > spec.longest_context_len:
+        raise ConfigurationError(
+            f"--max-model-len {asked} is beyond the model's context of {spec.longest_context_len} tokens.",
+            next_step=f"Pass {spec.longest_context_len} or less.",
+        )
+    return asked or spec.max_position_embeddings
+
+
+def _cache_shape(spec: ModelSpec, compute: Compute, cache: CacheSettings, scheduler: SchedulerSettings) -> CacheShape:
+    groups = kv_groups(spec)
+    return CacheShape(
+        groups=groups,
+        block_size=cache.block_size,
+        block_bytes=block_bytes(
+            layers_per_group=len(groups[0].layers),
+            num_kv_heads=spec.num_kv_heads,
+            head_dim=spec.head_dim,
+            block_size=cache.block_size,
+            dtype=compute.dtype,
+        ),
+        max_num_seqs=scheduler.max_num_seqs,
+        max_step_tokens=scheduler.max_num_batched_tokens,
+    )
+
+
+def _layout(shape: CacheShape, num_blocks: int) -> KVCacheLayout:
+    return KVCacheLayout(
+        num_blocks=num_blocks, block_size=shape.block_size, block_bytes=shape.block_bytes, groups=shape.groups
+    )
+
+
+def _allocate(layout: KVCacheLayout, spec: ModelSpec, compute: Compute) -> KVTensors:
+    return KVTensors.allocate(
+        layout, num_kv_heads=spec.num_kv_heads, head_dim=spec.head_dim, dtype=compute.dtype, device=compute.device
+    )
+
+
+def _measure_step(
+    decoder: Decoder, spec: ModelSpec, compute: Compute, shape: CacheShape, max_model_len: int
+) -> int | None:
+    """Bytes the largest step needs beyond weights and cache, or None where that cannot be measured."""
+    layout = _layout(shape, num_blocks=1)
+    step = ProfileStep(
+        model=decoder,
+        kv=_allocate(layout, spec, compute),
+        layout=layout,
+        num_rows=shape.max_step_tokens,
+        max_model_len=max_model_len,
+        max_num_seqs=shape.max_num_seqs,
+        vocab_size=spec.vocab_size,
+        row_tile=compute.row_tile,
+        device=compute.device,
+    )
+    if compute.device.type == "cuda":
+        return cuda_peak_bytes(step.run, compute.device)
+    return host_peak_bytes(step.run, ProcessMemory())
+
+
+def _budget(available_bytes: int | None, activation_bytes: int | None, device: torch.device) -> MemoryBudget | None:
+    if available_bytes is None:
+        return None
+    return MemoryBudget(
+        available_bytes=available_bytes,
+        # Not measured (the kernel keeps no peak): a tenth of what there is stands in for it.
+        activation_bytes=available_bytes // 10 if activation_bytes is None else activation_bytes,
+        default_share_ratio=CUDA_SHARE_RATIO if device.type == "cuda" else HOST_SHARE_RATIO,
+    )

@@ -1,0 +1,105 @@
+import pytest
+import torch
+
+from tests.fakes.checkpoints import make_checkpoint
+from tests.runner.batches import make_batch, new_sequence, scheduled
+from tidemill.config.settings import CacheSettings, ModelSettings, SchedulerSettings
+from tidemill.core.errors import CapacityError, ConfigurationError
+from tidemill.models.spec import load_spec
+from tidemill.runner.loading import load_runner
+
+MIB = 1024 * 1024
+
+
+class FixedMemory:
+    """As much as it is told, each time it is asked; the last reading stays."""
+
+    def __init__(self, *readings):
+        self._readings = list(readings)
+
+    def available_bytes(self):
+        return self._readings.pop(0) if len(self._readings) > 1 else self._readings[0]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_checkpoint("llama", tmp_path_factory.mktemp("llama"))
+
+
+@pytest.fixture
+def load(folder):
+    threads = torch.get_num_threads()
+
+    def load(*, memory=None, cache=None, scheduler=None, progress=None, **settings):
+        return load_runner(
+            folder,
+            load_spec(folder),
+            ModelSettings(model=str(folder), device="cpu", threads=1, **settings),
+            CacheSettings(**(cache or {})),
+            SchedulerSettings(**({"max_num_seqs": 4} | (scheduler or {}))),
+            model_id=0,
+            progress=progress or (lambda stage, fraction: None),
+            memory=memory,
+        )
+
+    yield load
+    torch.set_num_threads(threads)
+
+
+def test_what_is_loaded_computes_and_describes_itself(load, folder):
+    told = []
+    loaded = load(progress=lambda stage, fraction: told.append((stage, fraction)))
+    info, layout = loaded.info, loaded.layout
+    assert (info.family, info.precision, info.device, info.num_threads) == ("llama", "fp32", "cpu", 1)
+    assert info.max_model_len == 1024
+    assert info.num_blocks == layout.num_blocks == 4 * 64 + 1
+    assert info.kv_cache_bytes == layout.num_blocks * layout.block_bytes
+    assert info.weight_bytes == 4 * info.num_parameters
+    assert told[0] == ("loading weights", 0.0)
+    assert ("loading weights", 1.0) in told
+    assert told[-1] == ("measuring memory", 1.0)
+    batch = make_batch(scheduled(1, 0, 3, [1]), new=[new_sequence(1, (5, 6, 7))])
+    assert len(loaded.runner.launch(batch).result().sequences[0].token_ids) == 1
+
+
+def test_the_fingerprint_says_whether_bits_agree(load):
+    assert load().info.numerics_fingerprint == load(cache={"block_size": 16}).info.numerics_fingerprint
+    prints = {
+        load().info.numerics_fingerprint,
+        load(precision="bf16").info.numerics_fingerprint,
+        load(fast_math=True).info.numerics_fingerprint,
+        load(max_model_len=512).info.numerics_fingerprint,
+    }
+    assert len(prints) == 4
+
+
+def test_the_cache_can_be_asked_for(load):
+    assert load(cache={"kv_cache_memory": 5 * MIB}).info.kv_cache_bytes == 5 * MIB
+    with pytest.raises(CapacityError, match=r"allows 512\.0 KiB; the longest context that fits has 1008 tokens"):
+        load(cache={"kv_cache_memory": MIB // 2})
+    assert load(cache={"kv_cache_memory": MIB // 2}, max_model_len=1008).info.num_blocks == 64
+
+
+def test_memory_that_is_too_small_is_refused_with_the_numbers(load):
+    with pytest.raises(CapacityError, match=r"The weights need 401\.2 KiB, but only 100\.0 KiB"):
+        load(memory=FixedMemory(100 * 1024))
+    with pytest.raises(CapacityError, match=r"1024 tokens \(the model's own\) needs 520\.0 KiB of KV cache"):
+        load(memory=FixedMemory(MIB, 64 * MIB))
+
+
+def test_a_system_that_does_not_tell_its_memory(load):
+    with pytest.raises(ConfigurationError, match="does not say"):
+        load(memory=FixedMemory(None))
+    assert load(memory=FixedMemory(None), cache={"kv_cache_memory": 2 * MIB}).info.kv_cache_bytes == 2 * MIB
+
+
+def test_a_length_beyond_the_model_is_refused(load):
+    with pytest.raises(ConfigurationError, match="1025 is beyond the model's context of 1024"):
+        load(max_model_len=1025)
+    assert load(max_model_len=100).info.max_model_len == 100
+
+
+@pytest.mark.parametrize("budget", [1, 40, 4096])
+def test_any_token_budget_can_be_measured(load, budget):
+    loaded = load(scheduler={"max_num_batched_tokens": budget, "max_num_seqs": 2}, max_model_len=64)
+    assert loaded.info.num_blocks == 2 * 4 + 1
