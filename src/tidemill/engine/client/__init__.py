@@ -1,0 +1,1 @@
+"""The engine as the API process sees it: starts it, watches it, and turns its tokens into text."""

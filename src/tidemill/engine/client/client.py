@@ -1,0 +1,297 @@
+"""`EngineClient`: the backend over a local engine process. Owns the requests under way and the room for more of them.
+
+Starting, watching and restarting the engine is the supervisor's business; turning tokens into text is the streams'.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from pathlib import Path
+
+from tidemill.config.settings import Settings
+from tidemill.core.backend import BackendState, Health, ModelInfo
+from tidemill.core.clock import Clock, monotonic
+from tidemill.core.errors import (
+    EngineFailedError,
+    ModelNotFoundError,
+    OverloadedError,
+    TidemillError,
+    UnavailableError,
+)
+from tidemill.core.requests import Accepted, Delta, GenerationChunk, GenerationRequest
+from tidemill.core.stats import StepStats
+from tidemill.engine.client.capacity import Capacity
+from tidemill.engine.client.connection import Connection
+from tidemill.engine.client.delta_buffer import DeltaBuffer
+from tidemill.engine.client.events import EngineDied, EngineEvent, EngineLoaded, LoadProgress, StateChanged
+from tidemill.engine.client.generation import Generation
+from tidemill.engine.client.model_info import describe_model, digest_of
+from tidemill.engine.client.preparation import PromptWork, plan_streams, submissions
+from tidemill.engine.client.process import EngineProcess
+from tidemill.engine.client.supervisor import Process, Supervisor
+from tidemill.engine.protocol import Abort, Boot, EngineInfo, StepOutput
+from tidemill.text.model_text import ModelText
+
+logger = logging.getLogger(__name__)
+
+_OPEN_REQUESTS_PER_SEQUENCE = 4
+"""Requests that may be open for each sequence the engine may have: those whose readers have yet to take the end."""
+
+
+def _ignore_step(_: StepStats) -> None:
+    return None
+
+
+def _ignore_event(_: EngineEvent) -> None:
+    return None
+
+
+class EngineClient:
+    """Implements `core.backend.Backend` over an engine process of its own.
+
+    Use: `await start()`, `await wait_ready()` (or serve at once: requests are refused until ready), `generate(...)`,
+    `await drain(seconds)`, `await stop()`. One event loop; no method may be called from another thread.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        model_folder: Path,
+        text: ModelText,
+        *,
+        on_step: Callable[[StepStats], None] = _ignore_step,
+        on_event: Callable[[EngineEvent], None] = _ignore_event,
+        clock: Clock = monotonic,
+        spawn: Callable[[], Awaitable[Process]] = EngineProcess.spawn,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._settings = settings
+        self._folder = model_folder
+        self._text = text
+        self._on_step = on_step
+        self._on_event = on_event
+        self._clock = clock
+        self._spawn = spawn
+        self._sleep = sleep
+        limit = settings.scheduler.max_num_seqs + settings.scheduler.max_queue
+        self._capacity = Capacity(limit, clock)
+        self._max_open = limit * _OPEN_REQUESTS_PER_SEQUENCE
+        self._open: set[Generation] = set()
+        self._by_sequence: dict[int, Generation] = {}
+        self._last_sequence_id = 0
+        self._num_open = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._is_draining = False
+        self._is_stopped = False
+        self._retry_at: float | None = None
+        self._connection: Connection | None = None
+        self._num_starts = 0
+        self._digest: str | None = None
+        self._models: tuple[ModelInfo, ...] = ()
+        self._supervisor: Supervisor | None = None
+        self._prompt_work = PromptWork(text, settings.server.max_choices)
+
+    # -- life ----------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start the engine and return; it loads on its own time, see `wait_ready` and the events."""
+        assert self._supervisor is None, "started twice"
+        self._digest = await asyncio.to_thread(digest_of, self._folder)
+        self._supervisor = Supervisor(
+            self._boot, self._settings.engine, self, spawn=self._spawn, clock=self._clock, sleep=self._sleep
+        )
+
+    async def wait_ready(self) -> None:
+        """Wait until the engine is ready for the first time. Raises `SetupError` if it cannot start."""
+        assert self._supervisor is not None, "not started"
+        await self._supervisor.wait_ready()
+
+    async def drain(self, seconds: float) -> None:
+        """Refuse new requests, give those under way `seconds` to finish, then end the rest with `UnavailableError`."""
+        if not self._is_draining:
+            self._is_draining = True
+            self._on_event(StateChanged(BackendState.DRAINING, self.health().detail))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+        self._fail_all(UnavailableError("The server is shutting down and could not finish this request in time."))
+
+    async def stop(self) -> None:
+        """End what is under way and the engine process. Safe to call at any time, and twice."""
+        self._is_stopped = True
+        self._fail_all(UnavailableError("The server has stopped."))
+        if self._supervisor is not None:
+            await self._supervisor.stop()
+        self._prompt_work.close()
+
+    # -- the backend ---------------------------------------------------------------------------------------------
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[GenerationChunk, None]:
+        """See `Backend.generate`. Raises `OverloadedError` when the queue is full, `UnavailableError` unless ready."""
+        arrival = self._clock()
+        self._require_ready()
+        self._require_model(request.model)
+        count = max(0, len(request.prompts) * request.n)
+        self._enter_request(count)
+        num_held = count
+        generation: Generation | None = None
+        try:
+            prompts = await self._prompt_work.prepare(request)
+            connection = self._require_engine()
+            first_id = self._last_sequence_id + 1
+            streams = plan_streams(request, prompts, first_id, self._text.tokenizer, arrival, self._clock)
+            self._last_sequence_id += len(streams)
+            buffer = DeltaBuffer(self._settings.server.max_stream_buffer_bytes)
+            generation = Generation(streams, buffer, self._sequences_ended)
+            num_held = 0  # from here on the generation gives the room back
+            self._open.add(generation)
+            for submit in submissions(request, prompts, first_id):
+                self._by_sequence[submit.sequence_id] = generation
+                connection.send(submit)
+            yield Accepted(
+                num_prompt_tokens=tuple(len(prompt.token_ids) for prompt in prompts),
+                prompt_token_ids=tuple(prompt.token_ids for prompt in prompts),
+            )
+            for stream in streams:
+                if stream.plan.echo_text is not None and request.sampling.num_prompt_logprobs is None:
+                    yield Delta(index=stream.plan.index, text=stream.plan.echo_text)
+            while (delta := await generation.next()) is not None:
+                yield delta
+        finally:
+            self._leave_request(generation, num_held)
+
+    def health(self) -> Health:
+        """See `Backend.health`."""
+        if self._is_stopped:
+            return Health(state=BackendState.STOPPED, detail="The server has stopped.")
+        if self._is_draining:
+            return Health(state=BackendState.DRAINING, detail="The server is finishing its requests before it stops.")
+        if self._supervisor is None:
+            return Health(state=BackendState.STARTING, detail="The engine has not been started.")
+        return self._supervisor.health()
+
+    def models(self) -> tuple[ModelInfo, ...]:
+        """See `Backend.models`."""
+        return self._models
+
+    @property
+    def num_outstanding(self) -> int:
+        """Sequences that are in the engine, running or waiting, or on their way there."""
+        return self._capacity.outstanding
+
+    @property
+    def engine_pid(self) -> int | None:
+        """The engine's process id, while there is one."""
+        return self._supervisor.pid if self._supervisor is not None else None
+
+    # -- requests under way --------------------------------------------------------------------------------------
+
+    def _require_ready(self) -> None:
+        if not (health := self.health()).is_ready:
+            raise self._unavailable(health)
+
+    def _require_engine(self) -> Connection:
+        """The engine for a request that was taken before: draining does not stop it, only a missing engine does."""
+        assert self._supervisor is not None
+        health = self._supervisor.health()
+        if not health.is_ready or self._connection is None or self._is_stopped:
+            raise self._unavailable(health)
+        return self._connection
+
+    def _unavailable(self, health: Health) -> UnavailableError:
+        wait = 1.0 if self._retry_at is None else max(1.0, self._retry_at - self._clock())
+        return UnavailableError(health.detail, retry_after_seconds=wait)
+
+    def _require_model(self, name: str) -> None:
+        if name not in self._models[0].names:
+            raise ModelNotFoundError(
+                f"The model '{name}' is not served here.",
+                param="model",
+                next_step=f"Ask for one of: {', '.join(self._models[0].names)}.",
+            )
+
+    def _enter_request(self, count: int) -> None:
+        is_congested = self._connection is not None and self._connection.is_congested
+        if self._num_open >= self._max_open or is_congested:
+            raise OverloadedError(
+                f"Too many requests are open: {self._num_open}.",
+                retry_after_seconds=self._capacity.retry_after_seconds(count),
+            )
+        self._capacity.take(count)
+        self._num_open += 1
+        self._idle.clear()
+
+    def _leave_request(self, generation: Generation | None, num_held: int) -> None:
+        self._capacity.free(num_held, served=False)
+        if generation is not None:
+            generation.abandon()
+            self._open.discard(generation)
+        self._num_open -= 1
+        if not self._num_open:
+            self._idle.set()
+
+    def _sequences_ended(self, sequence_ids: tuple[int, ...], *, in_engine: bool) -> None:
+        for sequence_id in sequence_ids:
+            self._by_sequence.pop(sequence_id, None)
+        self._capacity.free(len(sequence_ids), served=not in_engine)
+        if in_engine and self._connection is not None:
+            self._connection.send(Abort(sequence_ids=sequence_ids))
+
+    def _fail_all(self, error: TidemillError) -> int:
+        failed = [generation for generation in self._open if generation.sequence_ids]
+        for generation in failed:
+            generation.fail(error)
+        return len(failed)
+
+    # -- the supervisor's listener -------------------------------------------------------------------------------
+
+    def _boot(self, epoch: int) -> Boot:
+        return Boot(
+            epoch=epoch,
+            settings=self._settings,
+            model_folder=str(self._folder.resolve()),
+            eos_token_ids=tuple(sorted(self._text.eos_token_ids)),
+        )
+
+    def engine_loading(self, stage: str, fraction: float) -> None:
+        """The engine is starting."""
+        self._on_event(LoadProgress(stage, fraction))
+
+    def engine_ready(self, connection: Connection, info: EngineInfo) -> None:
+        """The engine takes submissions."""
+        assert self._digest is not None
+        self._connection = connection
+        self._retry_at = None
+        self._num_starts += 1
+        self._prompt_work.serve(info.max_model_len)
+        self._models = (describe_model(self._settings.model, self._folder, self._text, info, self._digest),)
+        self._on_event(EngineLoaded(self._num_starts, info))
+
+    def engine_stepped(self, frame: StepOutput) -> None:
+        """A step's outputs: to the requests they belong to, and its facts to whoever counts."""
+        for output in frame.outputs:
+            # An output may cross an abort on its way; then nobody waits for it.
+            if (generation := self._by_sequence.get(output.sequence_id)) is None:
+                continue
+            try:
+                generation.advance(output)
+            except Exception:
+                logger.exception("The output of a sequence could not be turned into text; its request is ended.")
+                generation.fail(EngineFailedError("The output of this request could not be turned into text."))
+        self._on_step(frame.stats)
+
+    def engine_died(self, reason: str, restart_in_seconds: float | None) -> None:
+        """The engine is gone: every request under way ends with one typed error."""
+        self._connection = None
+        if restart_in_seconds is not None:
+            self._retry_at = self._clock() + restart_in_seconds
+        error = EngineFailedError(
+            f"The engine failed while this request was running: {reason}.", retry_after_seconds=restart_in_seconds
+        )
+        self._on_event(EngineDied(reason, self._fail_all(error), restart_in_seconds))
+
+    def state_changed(self, health: Health) -> None:
+        """The engine's state is another than it was."""
+        self._on_event(StateChanged(health.state, health.detail))
