@@ -1,0 +1,78 @@
+"""API keys: read once from a file, compared in constant time, each with its own salt for the prefix cache."""
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from pathlib import Path
+
+from tidemill.core.errors import AuthenticationError, ConfigurationError
+
+_MIN_KEY_LENGTH = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sends a request. `label` names the key in logs without giving it away; None where no keys are set."""
+
+    label: str | None
+    cache_salt: str
+
+
+ANYONE = Caller(label=None, cache_salt="")
+
+
+class ApiKeys:
+    """The keys that may call. With none, everyone may."""
+
+    def __init__(self, keys: tuple[str, ...] = ()) -> None:
+        self._callers = tuple((_digest(key), _caller(key)) for key in keys)
+
+    @classmethod
+    def load(cls, path: Path) -> "ApiKeys":
+        """Keys of a file, one a line, '#' starting a comment. Raises `ConfigurationError`."""
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"The API key file {path} cannot be read: {error}.") from error
+        keys = tuple(dict.fromkeys(key for line in lines if (key := line.partition("#")[0].strip())))
+        if not keys:
+            raise ConfigurationError(f"The API key file {path} has no key.", next_step="Write one key a line.")
+        for key in keys:
+            if len(key) < _MIN_KEY_LENGTH or not key.isascii() or any(c.isspace() for c in key):
+                raise ConfigurationError(
+                    f"A key in {path} is shorter than {_MIN_KEY_LENGTH} characters, or not plain ASCII without spaces."
+                )
+        return cls(keys)
+
+    @property
+    def required(self) -> bool:
+        """Whether a request needs a key."""
+        return bool(self._callers)
+
+    def authenticate(self, authorization: str | None) -> Caller:
+        """The caller behind an Authorization header. Raises `AuthenticationError`.
+
+        Digests of equal length are compared, all of them every time, so that the time taken says nothing.
+        """
+        if not self._callers:
+            return ANYONE
+        scheme, _, key = (authorization or "").partition(" ")
+        given = _digest(key.strip())
+        found: Caller | None = None
+        for digest, caller in self._callers:
+            if hmac.compare_digest(digest, given):
+                found = caller
+        if found is None or scheme.lower() != "bearer":
+            reason = "The API key is not valid." if authorization else "This server needs an API key."
+            raise AuthenticationError(reason, next_step="Send it as 'Authorization: Bearer <key>'.")
+        return found
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
+
+
+def _caller(key: str) -> Caller:
+    label = hashlib.sha256(b"tidemill key label\0" + key.encode()).hexdigest()[:8]
+    salt = hashlib.sha256(b"tidemill cache salt\0" + key.encode()).hexdigest()
+    return Caller(label=label, cache_salt=salt)

@@ -1,0 +1,169 @@
+"""HTTP/1.1 on a socket: uvicorn's protocol with the limits it lacks.
+
+A request's head has a cap in bytes, a whole request a time in which to arrive, and a client that stops reading is cut
+off once nothing has moved for the keep-alive time. Parsing and the ASGI exchange stay uvicorn's.
+"""
+
+import asyncio
+import logging
+from typing import Any, cast
+
+import msgspec
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from tidemill.api.errors import ErrorDetail, ErrorResponse
+from tidemill.config.settings import ServerSettings
+
+access_log = logging.getLogger("tidemill.access")
+
+_LINGER_SECONDS = 1.0
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(self, settings: ServerSettings, config: Config, server_state: ServerState, **rest: Any) -> None:
+        super().__init__(config, server_state, **rest)
+        self._limits = settings
+        self._in_head = True
+        self._head_bytes = 0
+        self._in_request = False
+        self._deadline: asyncio.TimerHandle | None = None
+        self._stall: asyncio.TimerHandle | None = None
+        self._is_refused = False
+
+    # -- the connection ------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client has connected: its first request has until the deadline."""
+        super().connection_made(transport)
+        self._start_deadline()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone."""
+        self._stop_deadline()
+        self._stop_stall()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came, the head of a request never beyond its cap."""
+        if self._is_refused:
+            return
+        while data and not (self._is_refused or self.transport.is_closing()):
+            size = len(data)
+            if self._in_head:
+                size = min(size, self._limits.max_header_bytes - self._head_bytes)
+                if size == 0:
+                    self._refuse(431, f"The request's head is over {self._limits.max_header_bytes} bytes.")
+                    return
+                self._head_bytes += size
+            piece, data = data[:size], data[size:]
+            super().data_received(piece)
+        is_answering = self.cycle is not None and not self.cycle.response_complete
+        if self._deadline is None and (self._in_request or not is_answering):
+            self._start_deadline()
+
+    # -- parser callbacks ----------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """A request has begun."""
+        if not self._in_head:
+            # The rest of this piece of data is not counted: where in it the head began is not known.
+            self._head_bytes = 0
+        self._in_head = True
+        self._in_request = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """A request's head is complete: the application starts."""
+        self._in_head = False
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """A request is complete."""
+        self._in_request = False
+        self._head_bytes = 0
+        self._stop_deadline()
+        super().on_message_complete()
+
+    # -- limits --------------------------------------------------------------------------------------------------
+
+    def pause_writing(self) -> None:
+        """The client does not read: it has the keep-alive time to go on."""
+        super().pause_writing()
+        self._stop_stall()
+        self._stall = self.loop.call_later(self._limits.keep_alive_seconds, self._on_stall)
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        self._stop_stall()
+        super().resume_writing()
+
+    def _on_stall(self) -> None:
+        self._stall = None
+        self.transport.abort()
+
+    def _stop_stall(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
+
+    def _start_deadline(self) -> None:
+        self._deadline = self.loop.call_later(self._limits.header_timeout_seconds, self._on_deadline)
+
+    def _stop_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _on_deadline(self) -> None:
+        self._deadline = None
+        if self._in_request and not self._is_refused:
+            seconds = self._limits.header_timeout_seconds
+            self._refuse(408, f"The request did not arrive within {seconds:g} seconds.")
+        elif not self.transport.is_closing():
+            self.transport.close()
+
+    def send_400_response(self, _: str) -> None:
+        """What was sent is not HTTP."""
+        self._refuse(400, "What was sent is not an HTTP/1.1 request.")
+
+    def _refuse(self, status: int, message: str) -> None:
+        """Answer below the application, and end the connection; if an answer is under way, only end it."""
+        if self._is_refused or self.transport.is_closing():
+            return
+        self._is_refused = True
+        fields = {"status": status, "client": self.client[0] if self.client else None, "error": message}
+        access_log.info("refused", extra={"fields": fields})
+        cycle = self.cycle
+        if cycle is not None and cycle.response_started and not cycle.response_complete:
+            self.transport.abort()
+            return
+        if cycle is not None and not cycle.response_complete:
+            # The application waits for the rest of the body: it is told that the client is gone.
+            cycle.disconnected = True
+            cycle.message_event.set()
+        detail = ErrorDetail(message=message, type="invalid_request_error", param=None, code="bad_http_request")
+        body = msgspec.json.encode(ErrorResponse(error=detail))
+        head = (
+            STATUS_LINE[status] + b"content-type: application/json\r\nconnection: close\r\n"
+            b"content-length: " + str(len(body)).encode() + b"\r\n\r\n"
+        )
+        self.transport.write(head + body)
+        # Closing over unread data resets the connection, and the client would lose the answer: what it still sends is
+        # thrown away for a moment.
+        self.transport.write_eof()
+        self._stop_deadline()
+        self._deadline = self.loop.call_later(_LINGER_SECONDS, self.transport.close)
+
+
+def protocol_class(settings: ServerSettings) -> type[asyncio.Protocol]:
+    """A protocol for uvicorn's `http` option that knows `settings`."""
+
+    class Bound(GuardedProtocol):
+        def __init__(self, config: Config, server_state: ServerState, **rest: Any) -> None:
+            super().__init__(settings, config, server_state, **rest)
+
+    return cast(type[asyncio.Protocol], Bound)

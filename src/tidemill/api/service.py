@@ -1,0 +1,71 @@
+"""What every route needs, handed in once: the backend, the settings, clocks, and randomness for ids and seeds."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from random import Random
+
+from tidemill.config.settings import ServerSettings
+from tidemill.core.backend import Backend, ModelInfo
+from tidemill.core.clock import Clock
+from tidemill.core.errors import ModelNotFoundError, UnavailableError
+
+_SEED_BITS = 63
+_ID_BITS = 96
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The surroundings of a route. `wall_clock` gives Unix seconds."""
+
+    backend: Backend
+    settings: ServerSettings
+    clock: Clock
+    wall_clock: Clock
+    random: Random
+
+    def new_id(self) -> str:
+        """An identifier that no other request has."""
+        return f"{self.random.getrandbits(_ID_BITS):024x}"
+
+    def draw_seed(self) -> int:
+        """A seed for a request that brought none."""
+        return self.random.getrandbits(_SEED_BITS)
+
+    def now(self) -> datetime:
+        """The time of day."""
+        return datetime.fromtimestamp(self.wall_clock(), UTC)
+
+    def models(self) -> tuple[ModelInfo, ...]:
+        """What is served. Raises `UnavailableError` until something is."""
+        models = self.backend.models()
+        if not models:
+            raise UnavailableError(f"No model is ready: {self.backend.health().detail}", retry_after_seconds=2.0)
+        return models
+
+    def model(self, name: str) -> ModelInfo:
+        """The model that answers to `name`. Raises `ModelNotFoundError` with the names there are."""
+        models = self.models()
+        for info in models:
+            if name in info.names:
+                return info
+        known = ", ".join(f"'{n}'" for info in models for n in info.names)
+        raise ModelNotFoundError(
+            f"The model '{name[:200]}' is not served here.", param="model", next_step=f"Served here: {known}."
+        )
+
+
+@dataclass(slots=True)
+class RequestFacts:
+    """What the access log tells about a request, filled in as it becomes known. Never holds prompt or output text."""
+
+    request_id: str
+    key: str | None = None
+    cache_salt: str = ""
+    generation_id: str | None = None
+    model: str | None = None
+    num_prompt_tokens: int | None = None
+    num_cached_tokens: int | None = None
+    num_output_tokens: int | None = None
+    finish_reasons: list[str] = field(default_factory=list)
+    error: str | None = None
+    disconnected: bool = False

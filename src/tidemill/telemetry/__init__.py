@@ -1,0 +1,1 @@
+"""What is measured and logged: every metric declared once, facts of engines and requests turned into them."""

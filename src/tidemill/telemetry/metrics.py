@@ -1,0 +1,99 @@
+"""Every metric, declared once, on a registry that is handed in.
+
+Names, labels and buckets of the `vllm:` metrics are vLLM's, so that boards and autoscalers made for it work; what it
+has no name for is `tidemill_*`. The client library adds `_total` to counters.
+"""
+
+from collections.abc import Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+
+TIME_TO_FIRST_TOKEN_BUCKETS = (
+    *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75),
+    *(1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0, 160.0, 640.0, 2560.0),
+)
+INTER_TOKEN_BUCKETS = (
+    *(0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75),
+    *(1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0),
+)
+REQUEST_BUCKETS = (
+    *(0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0),
+    *(120.0, 240.0, 480.0, 960.0, 1920.0, 7680.0),
+)
+_LABEL = ("model_name",)
+
+
+class Metrics:
+    """The metrics of one server. `model_name` labels what belongs to the served model."""
+
+    def __init__(self, registry: CollectorRegistry, *, model_name: str, version: str) -> None:
+        self._registry = registry
+        self._model_name = model_name
+        self.num_running = self._gauge("vllm:num_requests_running", "Sequences in the running batch.")
+        self.num_waiting = self._gauge("vllm:num_requests_waiting", "Sequences that wait to run.")
+        self.kv_cache_usage = self._gauge("vllm:kv_cache_usage_perc", "Share of KV cache blocks in use; 1 is all.")
+        self.prefix_queries = self._counter("vllm:prefix_cache_queries", "Prompt tokens looked up in the prefix cache.")
+        self.prefix_hits = self._counter("vllm:prefix_cache_hits", "Prompt tokens found in the prefix cache.")
+        self.preemptions = self._counter("vllm:num_preemptions", "Sequences preempted.")
+        self.prompt_tokens = self._counter("vllm:prompt_tokens", "Prompt tokens of accepted requests.")
+        self.generation_tokens = self._counter("vllm:generation_tokens", "Tokens generated and taken by requests.")
+        self._finished = Counter(
+            "vllm:request_success", "Sequences that ended, by reason.", (*_LABEL, "finished_reason"), registry=registry
+        )
+        for reason in ("stop", "length", "abort", "error"):
+            self.finished(reason)
+        self.time_to_first_token = self._histogram(
+            "vllm:time_to_first_token_seconds", "Arrival to first token.", TIME_TO_FIRST_TOKEN_BUCKETS
+        )
+        self.inter_token_latency = self._histogram(
+            "vllm:inter_token_latency_seconds", "From one token to the next.", INTER_TOKEN_BUCKETS
+        )
+        self.request_latency = self._histogram(
+            "vllm:e2e_request_latency_seconds", "Arrival to last token.", REQUEST_BUCKETS
+        )
+        self.queue_time = self._histogram(
+            "vllm:request_queue_time_seconds", "Time in the waiting queue.", REQUEST_BUCKETS
+        )
+        self.kv_waste = self._gauge("tidemill_kv_waste_ratio", "Share of allocated KV positions that hold no token.")
+        self.steps = self._counter("tidemill_engine_steps", "Steps of the engine.")
+        self.step_seconds = self._counter("tidemill_engine_step_seconds", "Time spent in steps.")
+        self.engine_restarts = self._counter("tidemill_engine_restarts", "Engine processes that were replaced.")
+        self._refusals = Counter(
+            "tidemill_request_refusals", "Requests refused, by error.", (*_LABEL, "error"), registry=registry
+        )
+        self.state = Gauge("tidemill_engine_state", "1 for the state it is in.", (*_LABEL, "state"), registry=registry)
+        build = Gauge("tidemill_build_info", "The version of this server.", ("version",), registry=registry)
+        build.labels(version=version).set(1)
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        """Where they are collected."""
+        return self._registry
+
+    @property
+    def model_name(self) -> str:
+        """The value of their label."""
+        return self._model_name
+
+    def finished(self, reason: str) -> Counter:
+        """The count of sequences that ended for `reason`."""
+        return self._finished.labels(self._model_name, reason)
+
+    def refused(self, error: str) -> Counter:
+        """The count of requests refused with `error`, the name of an error class."""
+        return self._refusals.labels(self._model_name, error)
+
+    def _gauge(self, name: str, documentation: str) -> Gauge:
+        return Gauge(name, documentation, _LABEL, registry=self._registry).labels(self._model_name)
+
+    def _counter(self, name: str, documentation: str) -> Counter:
+        return Counter(name, documentation, _LABEL, registry=self._registry).labels(self._model_name)
+
+    def _histogram(self, name: str, documentation: str, buckets: Sequence[float]) -> Histogram:
+        return Histogram(name, documentation, _LABEL, buckets=buckets, registry=self._registry).labels(self._model_name)
+
+
+def render(registry: CollectorRegistry) -> tuple[bytes, str]:
+    """The metrics as Prometheus reads them, and the media type of that."""
+    return generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4

@@ -1,0 +1,137 @@
+"""Facts turned into metrics: an engine's steps, its life, and the requests that pass through a backend."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from tidemill.core.backend import Backend, BackendState, Health, ModelInfo
+from tidemill.core.clock import Clock
+from tidemill.core.errors import TidemillError
+from tidemill.core.requests import Accepted, Delta, Finish, GenerationChunk, GenerationRequest
+from tidemill.core.stats import StepStats
+from tidemill.telemetry.metrics import Metrics
+
+
+class EngineRecorder:
+    """Turns what an engine tells about itself into metrics."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self.state(BackendState.STARTING)
+
+    def step(self, stats: StepStats) -> None:
+        """A step was made."""
+        metrics = self._metrics
+        metrics.num_running.set(stats.num_running)
+        metrics.num_waiting.set(stats.num_waiting)
+        metrics.kv_cache_usage.set(stats.num_used_blocks / stats.num_total_blocks if stats.num_total_blocks else 0.0)
+        metrics.kv_waste.set(stats.kv_waste_ratio)
+        metrics.prefix_queries.inc(stats.num_prefix_queries)
+        metrics.prefix_hits.inc(stats.num_prefix_hits)
+        metrics.preemptions.inc(stats.num_preemptions)
+        metrics.steps.inc()
+        metrics.step_seconds.inc(stats.step_seconds)
+
+    def restarted(self) -> None:
+        """The engine process was replaced."""
+        self._metrics.engine_restarts.inc()
+
+    def ended(self) -> None:
+        """The engine process is gone, and with it whatever it ran and kept."""
+        for gauge in (self._metrics.num_running, self._metrics.num_waiting, self._metrics.kv_cache_usage):
+            gauge.set(0)
+        self._metrics.kv_waste.set(0)
+
+    def state(self, now: BackendState) -> None:
+        """The engine is in state `now`."""
+        for state in BackendState:
+            self._metrics.state.labels(self._metrics.model_name, state.value).set(state is now)
+
+
+class RecordedBackend:
+    """A backend whose requests are counted, each sequence exactly once, however it ends."""
+
+    def __init__(self, backend: Backend, metrics: Metrics, clock: Clock) -> None:
+        self._backend = backend
+        self._metrics = metrics
+        self._clock = clock
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[GenerationChunk, None]:
+        """See `Backend.generate`."""
+        count = _RequestCount(request, self._metrics, self._clock)
+        try:
+            async with aclosing(self._backend.generate(request)) as chunks:
+                async for chunk in chunks:
+                    count.chunk(chunk)
+                    yield chunk
+        except TidemillError as error:
+            count.failed(error)
+            raise
+        except Exception:
+            count.ended("error")
+            raise
+        finally:
+            count.ended("abort")
+
+    def health(self) -> Health:
+        """See `Backend.health`."""
+        return self._backend.health()
+
+    def models(self) -> tuple[ModelInfo, ...]:
+        """See `Backend.models`."""
+        return self._backend.models()
+
+
+class _RequestCount:
+    """What is known of one request on its way. Gaps between tokens are as its reader saw them."""
+
+    def __init__(self, request: GenerationRequest, metrics: Metrics, clock: Clock) -> None:
+        self._metrics = metrics
+        self._clock = clock
+        self._num_open = 0
+        self._num_sequences = len(request.prompts) * request.n
+        self._is_accepted = False
+        self._last_token: dict[int, float] = {}
+
+    def chunk(self, chunk: GenerationChunk) -> None:
+        """Another chunk has come."""
+        if isinstance(chunk, Accepted):
+            self._is_accepted = True
+            self._num_open = self._num_sequences
+            self._metrics.prompt_tokens.inc(sum(chunk.num_prompt_tokens))
+            return
+        if chunk.token_ids:
+            self._tokens(chunk)
+        if chunk.finish is not None:
+            self._finish(chunk.finish)
+
+    def _tokens(self, delta: Delta) -> None:
+        now, count = self._clock(), len(delta.token_ids)
+        self._metrics.generation_tokens.inc(count)
+        before = self._last_token.get(delta.index)
+        if before is not None:
+            # Tokens that come together, because the reader lagged, share the time since the last.
+            for _ in range(count):
+                self._metrics.inter_token_latency.observe((now - before) / count)
+        self._last_token[delta.index] = now
+
+    def _finish(self, finish: Finish) -> None:
+        timings = finish.timings
+        self._num_open -= 1
+        self._metrics.finished(finish.reason.value).inc()
+        self._metrics.queue_time.observe(timings.queue_seconds)
+        self._metrics.request_latency.observe(timings.total_seconds)
+        if timings.time_to_first_token_seconds is not None:
+            self._metrics.time_to_first_token.observe(timings.time_to_first_token_seconds)
+
+    def failed(self, error: TidemillError) -> None:
+        """The request was refused, or ended in `error`."""
+        if self._is_accepted:
+            self.ended("error")
+        else:
+            self._metrics.refused(type(error).__name__).inc()
+
+    def ended(self, reason: str) -> None:
+        """Nothing more will come: sequences that have no finish ended for `reason`. Only the first call counts."""
+        if self._num_open:
+            self._metrics.finished(reason).inc(self._num_open)
+        self._num_open = 0
