@@ -1,0 +1,97 @@
+"""What a model would be given on this machine, by the engine's own rules but without loading its weights."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tidemill.config.settings import Settings
+from tidemill.core.errors import CapacityError, SetupError
+
+if TYPE_CHECKING:
+    import torch
+
+    from tidemill.models.spec import ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """The choices. `kv_cache_bytes` is an estimate: the engine measures a step first. `problem` says what is wrong."""
+
+    model: str
+    device: str | None = None
+    precision: str | None = None
+    num_threads: int | None = None
+    max_model_len: int | None = None
+    weight_bytes: int | None = None
+    kv_cache_bytes: int | None = None
+    problem: str | None = None
+
+
+def look_out(settings: Settings) -> Outlook:
+    """The choices for the model in `settings`; a model of the hub is only looked for in the cache."""
+    try:
+        return _choose(settings)
+    except SetupError as error:
+        return Outlook(model=settings.model.model, problem=str(error))
+
+
+def _choose(settings: Settings) -> Outlook:
+    from tidemill.models.spec import load_spec
+    from tidemill.models.weights.hub import resolve_model
+    from tidemill.runner.devices import choose_device, choose_dtype, cpu_flags, has_fast_bf16, usable_cores
+    from tidemill.runner.memory import memory_of
+
+    asked = settings.model
+    spec = load_spec(resolve_model(asked.model, revision=asked.revision, offline=True))
+    device = choose_device(asked.device)
+    dtype = choose_dtype(
+        asked.precision, checkpoint_dtype=spec.torch_dtype, has_fast_bf16=has_fast_bf16(device, cpu_flags())
+    )
+    weight_bytes = spec.num_parameters * dtype.itemsize
+    max_model_len = asked.max_model_len or spec.max_position_embeddings
+    available = memory_of(device).available_bytes()
+    kv_bytes = None if available is None else _kv_bytes(settings, spec, device, dtype, available - weight_bytes)
+    return Outlook(
+        model=asked.model,
+        device=device.type,
+        precision="bf16" if dtype.itemsize == 2 else "fp32",
+        num_threads=asked.threads or usable_cores(),
+        max_model_len=max_model_len,
+        weight_bytes=weight_bytes,
+        kv_cache_bytes=kv_bytes,
+    )
+
+
+def _kv_bytes(
+    settings: Settings, spec: "ModelSpec", device: "torch.device", dtype: "torch.dtype", memory_bytes: int
+) -> int:
+    """What the cache would take of the memory left beside the weights. Raises `CapacityError` if nothing fits."""
+    from tidemill.kernels.kv_tensors import block_bytes
+    from tidemill.models.spec import kv_groups
+    from tidemill.runner.cache_sizing import CacheShape, MemoryBudget, size_cache
+    from tidemill.runner.loading import CUDA_SHARE_RATIO, HOST_SHARE_RATIO
+
+    if memory_bytes <= 0:
+        raise CapacityError("The model's weights do not fit into the memory that is available.")
+    groups, cache = kv_groups(spec), settings.cache
+    shape = CacheShape(
+        groups=groups,
+        block_size=cache.block_size,
+        block_bytes=block_bytes(
+            layers_per_group=len(groups[0].layers),
+            num_kv_heads=spec.num_kv_heads,
+            head_dim=spec.head_dim,
+            block_size=cache.block_size,
+            dtype=dtype,
+        ),
+        max_num_seqs=settings.scheduler.max_num_seqs,
+        max_step_tokens=settings.scheduler.max_num_batched_tokens,
+    )
+    share_ratio = CUDA_SHARE_RATIO if device.type == "cuda" else HOST_SHARE_RATIO
+    num_blocks = size_cache(
+        shape,
+        MemoryBudget(available_bytes=memory_bytes, activation_bytes=0, default_share_ratio=share_ratio),
+        max_model_len=settings.model.max_model_len or spec.max_position_embeddings,
+        is_len_chosen=settings.model.max_model_len is not None,
+        requested_bytes=cache.kv_cache_memory,
+    )
+    return num_blocks * shape.block_bytes
