@@ -1,0 +1,1 @@
+"""Numba kernels for CPUs; each has its twin in `kernels.reference`."""

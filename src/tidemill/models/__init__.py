@@ -1,0 +1,1 @@
+"""Decoders, their dimensions and their weights."""

@@ -1,0 +1,137 @@
+"""One decoder for the Llama family: the layers in their order. How each computes is in `layers/`."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from tidemill.kernels.attention_batch import AttentionBatch
+from tidemill.kernels.backend import KernelBackend, LayerCache, choose_backend
+from tidemill.kernels.kv_tensors import KVTensors
+from tidemill.models.decoder_weights import DecoderWeights
+from tidemill.models.layers.attention import Attention
+from tidemill.models.layers.linear import Linear
+from tidemill.models.layers.mlp import MLP
+from tidemill.models.layers.norm import RMSNorm
+from tidemill.models.layers.rotary import rotation_table
+from tidemill.models.spec import ModelSpec, kv_groups
+from tidemill.models.weights.checkpoint import Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderLayer:
+    """Attention and MLP, each behind a norm; `group` and `place` say where its keys and values are."""
+
+    attention_norm: RMSNorm
+    attention: Attention
+    mlp_norm: RMSNorm
+    mlp: MLP
+    group: int
+    place: int
+
+
+class Decoder:
+    """Tokens to hidden states to logits. Its state is its weights and a view of the arena it last met."""
+
+    def __init__(
+        self,
+        *,
+        embedding: torch.Tensor,
+        layers: Sequence[DecoderLayer],
+        final_norm: RMSNorm,
+        output: Linear,
+        kernels: KernelBackend,
+    ) -> None:
+        self._embedding = embedding
+        self._layers = tuple(layers)
+        self._norms = (*(layer.attention_norm for layer in layers), final_norm)
+        self._output = output
+        self._kernels = kernels
+        self._bound: tuple[KVTensors, tuple[LayerCache, ...]] | None = None
+
+    @property
+    def kernels_name(self) -> str:
+        """Which kernels it computes with."""
+        return self._kernels.name
+
+    @torch.inference_mode()
+    def forward(
+        self, token_ids: torch.Tensor, positions: torch.Tensor, kv: KVTensors, attention: Sequence[AttentionBatch]
+    ) -> torch.Tensor:
+        """token_ids and positions (rows,) int64, one AttentionBatch a KV group -> hidden states (rows, hidden).
+
+        With a row tile, rows are a multiple of it. Keys and values of the rows are written to `kv`.
+        """
+        caches = self._caches(kv)
+        plans = [self._kernels.plan(batch) for batch in attention]
+        residual = torch.nn.functional.embedding(token_ids, self._embedding).float()
+        x = self._norms[0].first(residual, self._embedding.dtype)
+        for layer, next_norm in zip(self._layers, self._norms[1:], strict=True):
+            delta = layer.attention(x, positions, caches[layer.place], plans[layer.group])
+            delta = layer.mlp(layer.mlp_norm.add(residual, delta))
+            x = next_norm.add(residual, delta)
+        return x
+
+    @torch.inference_mode()
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Hidden states (n, hidden) -> (n, vocab) float32. With a row tile, n is a multiple of it."""
+        return self._output(hidden).float()
+
+    def _caches(self, kv: KVTensors) -> tuple[LayerCache, ...]:
+        if self._bound is None or self._bound[0] is not kv:
+            self._bound = (kv, self._kernels.bind(kv))
+        return self._bound[1]
+
+
+@torch.inference_mode()
+def load_decoder(
+    folder: Path,
+    spec: ModelSpec,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    row_tile: int | None,
+    max_model_len: int,
+    progress: Callable[[float], None],
+    kernels: KernelBackend | None = None,
+) -> Decoder:
+    """Load the decoder in `folder`: fp32 or bf16, exact with a row tile and faster without.
+
+    `progress` is told the share that is done. Peak memory is the result and about a layer. Raises ModelLoadError.
+    """
+    kernels = kernels or choose_backend(device)
+    weights = DecoderWeights(Checkpoint(folder), spec, kernels, device=device, dtype=dtype, row_tile=row_tile)
+    table = rotation_table(spec.rope, head_dim=spec.head_dim, num_positions=max_model_len).to(device)
+    nothing = torch.empty(1, 0, device=device)
+    places = {
+        layer: (group, place)
+        for group, members in enumerate(kv_groups(spec))
+        for place, layer in enumerate(members.layers)
+    }
+    embedding = weights.embedding()
+    layers = []
+    for index in range(spec.num_layers):
+        progress(index / (spec.num_layers + 1))
+        group, place = places[index]
+        layers.append(
+            DecoderLayer(
+                attention_norm=weights.norm(index, "input_layernorm"),
+                attention=weights.attention(index, table if spec.uses_rope[index] else nothing),
+                mlp_norm=weights.norm(index, "post_attention_layernorm"),
+                mlp=weights.mlp(index),
+                group=group,
+                place=place,
+            )
+        )
+    progress(spec.num_layers / (spec.num_layers + 1))
+    decoder = Decoder(
+        embedding=embedding,
+        layers=layers,
+        final_norm=weights.final_norm(),
+        output=weights.output(embedding),
+        kernels=kernels,
+    )
+    weights.finish()
+    progress(1.0)
+    return decoder
