@@ -75,6 +75,21 @@ async def test_prefix_hits_are_counted_and_change_nothing(server: LiveServer) ->
     assert read_metrics(server.url)["vllm:prefix_cache_hits_total"] > hits
 
 
+async def test_a_prompt_can_be_scored_without_any_output(server: LiveServer) -> None:
+    body = {"model": "minnow", "prompt": "The river runs by the town", "max_tokens": 0, "echo": True, "logprobs": 0}
+    async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
+        scored = (await client.post("/v1/completions", json=body)).json()
+        more = (await client.post("/v1/completions", json={**body, "max_tokens": 1, "temperature": 0})).json()
+        refused = await client.post("/v1/completions", json={**body, "echo": False})
+    choice = scored["choices"][0]
+    assert choice["text"] == body["prompt"]
+    assert choice["finish_reason"] == "length"
+    assert scored["usage"]["completion_tokens"] == 0
+    assert len(choice["logprobs"]["tokens"]) == scored["usage"]["prompt_tokens"]
+    assert choice["logprobs"]["token_logprobs"] == more["choices"][0]["logprobs"]["token_logprobs"][:-1]
+    assert refused.status_code == 400
+
+
 async def test_a_killed_engine_ends_its_streams_once_and_comes_back() -> None:
     with live_server("--restart-backoff-seconds", "0.1") as server:
         streams = [

@@ -35,6 +35,13 @@ def preparer(byte_text: ModelText) -> PromptPreparer:
     return PromptPreparer(byte_text, max_model_len=64, max_choices=8)
 
 
+def test_only_an_echo_may_ask_for_no_output() -> None:
+    nothing = SamplingParams(seed=0, max_tokens=0)
+    validate_sampling(nothing, vocab_size=10, is_echo=True)
+    with pytest.raises(InvalidRequestError, match="max_tokens"):
+        validate_sampling(nothing, vocab_size=10)
+
+
 BAD_VALUES = [
     *(("temperature", value) for value in (-0.1, 2.1, NAN, INF, -INF, 10**400)),
     *(("top_p", value) for value in (0.0, 1.1, -1.0, NAN)),

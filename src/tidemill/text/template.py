@@ -142,15 +142,15 @@ def _source_in(value: Any) -> str | None:
     """The template in tokenizer_config: a string, or a list of named ones, of which "default" is for chat."""
     if isinstance(value, str) or value is None:
         return value
-    named = {
-        item["name"]: item["template"]
-        for item in value
-        if isinstance(item, dict) and {"name", "template"} <= item.keys()
-    }
-    source = named.get("default")
+    named = [
+        item["template"]
+        for item in (value if isinstance(value, list) else ())
+        if isinstance(item, dict) and item.get("name") == "default" and "template" in item
+    ]
+    source = named[-1] if named else None
     if not isinstance(source, str):
         raise ModelLoadError(
-            "tokenizer_config.json names several chat templates, but none of them 'default'.",
+            "The chat_template in tokenizer_config.json is neither text nor a list with one named 'default'.",
             next_step="Put the one to use into chat_template.jinja.",
         )
     return source

@@ -57,7 +57,7 @@ class PromptPreparer:
     def prepare(self, request: GenerationRequest) -> PreparedRequest:
         """The request as sequences to start. Raises `InvalidRequestError` or `ContextLengthError`."""
         self._check_request(request)
-        validate_sampling(request.sampling, vocab_size=self._text.vocab_size)
+        validate_sampling(request.sampling, vocab_size=self._text.vocab_size, is_echo=request.echo)
         limit = self._max_model_len
         if request.max_context_tokens is not None:
             limit = min(limit, request.max_context_tokens)
@@ -127,8 +127,11 @@ class PromptPreparer:
             )
 
 
-def validate_sampling(params: SamplingParams, *, vocab_size: int) -> None:
-    """Check every value of `params`. Raises `InvalidRequestError` that names the field and its range."""
+def validate_sampling(params: SamplingParams, *, vocab_size: int, is_echo: bool = False) -> None:
+    """Check every value of `params`. Raises `InvalidRequestError` that names the field and its range.
+
+    Only an echo may ask for no output at all: the prompt and its log-probabilities are the answer.
+    """
     _check_int("seed", params.seed, -(2**63), 2**64 - 1)
     _check_float("temperature", params.temperature, 0.0, 2.0)
     _check_float("top_p", params.top_p, 0.0, 1.0, above_low=True)
@@ -140,7 +143,7 @@ def validate_sampling(params: SamplingParams, *, vocab_size: int) -> None:
     if params.top_k is not None:
         _check_int("top_k", params.top_k, 1, 2**31 - 1)
     if params.max_tokens is not None:
-        _check_int("max_tokens", params.max_tokens, 1, 2**31 - 1)
+        _check_int("max_tokens", params.max_tokens, 0 if is_echo else 1, 2**31 - 1)
         if params.min_tokens > params.max_tokens:
             raise InvalidRequestError(
                 f"min_tokens is {params.min_tokens}, which is more than max_tokens, {params.max_tokens}.",
