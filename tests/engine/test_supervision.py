@@ -266,5 +266,5 @@ def last_death(stage: Stage) -> str:
 async def wait_for(happened: Callable[[], bool]) -> None:
     """Turn the event loop until something outside of virtual time (a socket) has made it happen."""
     async with asyncio.timeout(10):
-        while not happened(): - nothing signals that bytes went through a socket
+        while not happened():  # nothing signals that bytes went through a socket
             await asyncio.sleep(0)
