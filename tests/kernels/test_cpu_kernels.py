@@ -11,7 +11,7 @@ from tidemill.core.kv_cache import KVCacheGroup, KVCacheLayout
 from tidemill.kernels import reference
 from tidemill.kernels.attention_batch import AttentionBatch
 from tidemill.kernels.backend import choose_backend
-from tidemill.kernels.cpu import numba_setup
+from tidemill.kernels.cpu import attention, numba_setup
 from tidemill.kernels.cpu.backend import NumbaBackend
 from tidemill.kernels.kv_tensors import KVTensors, block_bytes
 from tidemill.kernels.torch_backend import TorchBackend
@@ -174,3 +174,9 @@ def test_no_cache_folder_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert numba_setup.private_cache_folder() is None
+
+
+def test_a_compiler_that_fails_or_lies_is_replaced_by_plain_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose_backend(torch.device("cpu")).name == "numba"
+    monkeypatch.setattr(attention, "paged_attention", lambda *_: None)
+    assert choose_backend(torch.device("cpu")).name != "numba"

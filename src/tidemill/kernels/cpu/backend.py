@@ -9,6 +9,7 @@ import torch
 from numba.core import config
 from numpy.typing import NDArray
 
+from tidemill.core.kv_cache import KVCacheGroup, KVCacheLayout
 from tidemill.kernels.attention_batch import AttentionBatch
 from tidemill.kernels.cpu import attention, rows
 from tidemill.kernels.kv_tensors import KVTensors
@@ -55,12 +56,37 @@ class NumbaBackend:
         self._products = TorchBackend()
 
     def check(self) -> None:
-        """Compile and run the smallest kernel, so that a broken compiler shows at start. Raises what Numba raises."""
+        """Compile and run a norm and attention, so that a broken compiler shows at start. Raises what Numba raises."""
         x = np.ones((2, 16), np.float32)
         out = np.empty_like(x)
         rows.rms_norm(x, x[0], np.float32(0), out)
         if not np.array_equal(out, x):
-            raise RuntimeError("Numba's kernels compute wrong values")
+            raise RuntimeError("Numba's norm computes wrong values")
+        mean = self._mean_of_values()
+        if not torch.allclose(mean, torch.full_like(mean, 2.0)):
+            raise RuntimeError("Numba's attention computes wrong values")
+
+    def _mean_of_values(self) -> torch.Tensor:
+        """Attention with keys of 0 over a cache of three values 1, 2, 3, all weights equal: 2 everywhere."""
+        head_dim, page = 16, 4
+        layout = KVCacheLayout(2, page, 2 * head_dim * page * 4, (KVCacheGroup((0,), None),))
+        kv = KVTensors.allocate(
+            layout, num_kv_heads=1, head_dim=head_dim, dtype=torch.float32, device=torch.device("cpu")
+        )
+        kv.values[0][1, 0, :3] = torch.tensor([1.0, 2.0, 3.0])[:, None]
+        batch = AttentionBatch(
+            num_rows=1,
+            query_starts=torch.tensor([0, 1], dtype=torch.int32),
+            start_positions=torch.tensor([2], dtype=torch.int32),
+            context_lens=torch.tensor([3], dtype=torch.int32),
+            block_tables=torch.tensor([[1]], dtype=torch.int32),
+            slot_mapping=torch.tensor([page + 2]),
+            block_size=page,
+            window=None,
+            query_lens=(1,),
+            context_lens_list=(3,),
+        )
+        return self.attention(torch.ones(1, head_dim), self.bind(kv)[0], self.plan(batch), 1.0, torch.float32)
 
     def bind(self, kv: KVTensors) -> tuple[CpuCache, ...]:
         num_pages, kv_heads, head_dim, page_size = kv.keys[0].shape

@@ -49,7 +49,7 @@ def rounded(array: Any, value: Any) -> Any:
     raise AssertionError("only inside compiled code")
 
 
-@overload(rounded, inline="always")
+@overload(rounded)
 def _rounded(array: Any, value: Any) -> Any:
     def to_bf16(array: Any, value: Any) -> Any:
         bits = np.float32(value).view(np.uint32)
