@@ -2,7 +2,15 @@ import pytest
 import torch
 
 from tidemill.core.errors import ConfigurationError
-from tidemill.runner.devices import choose_device, choose_dtype, cpu_flags, has_fast_bf16
+from tidemill.runner.devices import (
+    SHARED_WEIGHT_BYTES,
+    choose_device,
+    choose_dtype,
+    choose_threads,
+    cpu_flags,
+    has_fast_bf16,
+    usable_cores,
+)
 
 CPU = torch.device("cpu")
 
@@ -43,3 +51,9 @@ def test_flags_of_both_kinds_of_cpuinfo(tmp_path):
     assert not has_fast_bf16(CPU, cpu_flags(tmp_path))
     (tmp_path / "proc/cpuinfo").unlink()
     assert cpu_flags(tmp_path) == frozenset()
+
+
+def test_a_small_model_is_not_shared_between_threads():
+    assert choose_threads(None, weight_bytes=SHARED_WEIGHT_BYTES - 1) == 1
+    assert choose_threads(None, weight_bytes=SHARED_WEIGHT_BYTES) == usable_cores()
+    assert choose_threads(3, weight_bytes=1) == 3

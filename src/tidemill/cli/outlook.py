@@ -37,7 +37,7 @@ def look_out(settings: Settings) -> Outlook:
 def _choose(settings: Settings) -> Outlook:
     from tidemill.models.spec import load_spec
     from tidemill.models.weights.hub import resolve_model
-    from tidemill.runner.devices import choose_device, choose_dtype, cpu_flags, has_fast_bf16, usable_cores
+    from tidemill.runner.devices import choose_device, choose_dtype, choose_threads, cpu_flags, has_fast_bf16
     from tidemill.runner.memory import memory_of
 
     asked = settings.model
@@ -54,7 +54,7 @@ def _choose(settings: Settings) -> Outlook:
         model=asked.model,
         device=device.type,
         precision="bf16" if dtype.itemsize == 2 else "fp32",
-        num_threads=asked.threads or usable_cores(),
+        num_threads=choose_threads(asked.threads, weight_bytes=weight_bytes),
         max_model_len=max_model_len,
         weight_bytes=weight_bytes,
         kv_cache_bytes=kv_bytes,

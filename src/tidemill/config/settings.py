@@ -43,7 +43,7 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     ] = False
     threads: Annotated[
         Annotated[int, Meta(ge=1, le=1024)] | None,
-        Meta(description="Compute threads. Default: the cores this process may use."),
+        Meta(description="Compute threads. Default: the usable cores; one for a model under 32 MiB."),
     ] = None
 
 

@@ -22,9 +22,9 @@ from tidemill.runner.devices import (
     Compute,
     choose_device,
     choose_dtype,
+    choose_threads,
     cpu_flags,
     has_fast_bf16,
-    usable_cores,
 )
 from tidemill.runner.fingerprint import numerics_fingerprint
 from tidemill.runner.logit_rows import OnLogits
@@ -153,7 +153,7 @@ def _choose_compute(settings: ModelSettings, spec: ModelSpec) -> Compute:
         device=device,
         dtype=dtype,
         row_tile=None if settings.fast_math else DEFAULT_ROW_TILE,
-        num_threads=settings.threads or usable_cores(),
+        num_threads=choose_threads(settings.threads, weight_bytes=spec.num_parameters * dtype.itemsize),
     )
 
 
