@@ -29,8 +29,10 @@ BOOT_SECONDS = 30.0
 
 def main(arguments: Seq[str]) -> int:
     """Serve the socket until told to stop; returns the exit status."""
-    # The parent decides when we end: Ctrl-C at its terminal is not for us. SIGTERM keeps its default, which ends us.
+    # The parent decides when we end, and drains first: Ctrl-C at its terminal, or a service manager that signals every
+    # process, is not for us. It ends us by a frame, by closing the socket, or by SIGKILL.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     end_with_parent()
     name_process("tidemill-engine")
     parser = argparse.ArgumentParser(
