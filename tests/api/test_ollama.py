@@ -162,7 +162,13 @@ async def test_fields_that_are_not_honoured_are_refused_by_name(
     assert name in answer.json()["error"]
 
 
-@pytest.mark.parametrize("keep_alive", ["5m", "1h30m", -1, "-1", 300, "-1m", 0.5])
+async def test_a_long_duration_is_judged_in_linear_time(client: httpx.AsyncClient) -> None:
+    # Quadratic matching would take the better part of an hour for this.
+    answer = await generate(client, keep_alive="1" * 1_000_000 + "x", stream=False)
+    assert answer.status_code == 400
+
+
+@pytest.mark.parametrize("keep_alive", ["5m", "1h30m", -1, "-1", 300, "-1m", 0.5, "1.5h", "300", "2m.5s"])
 async def test_a_promise_to_keep_the_model_is_kept(client: httpx.AsyncClient, keep_alive: object) -> None:
     answer = await generate(client, keep_alive=keep_alive, stream=False, format="", think=False, images=[], context=[])
     assert answer.status_code == 200
@@ -234,3 +240,18 @@ async def test_what_is_served_is_described(client: httpx.AsyncClient) -> None:
 async def test_the_root_answers_what_clients_ask_it(client: httpx.AsyncClient) -> None:
     assert (await client.head("/")).status_code == 200
     assert "running" in (await client.get("/")).text
+
+
+async def test_a_slash_behind_a_route_is_the_same_route(client: httpx.AsyncClient) -> None:
+    body = {"model": "tiny", "prompt": "Hi", "stream": False}
+    answer = await client.post("/api/generate/", json=body)
+    assert answer.status_code == 200
+    assert (await client.post("/api/generate//", json=body)).status_code == 404
+
+
+async def test_stop_may_stand_beside_the_options(client: httpx.AsyncClient, backend: FakeBackend) -> None:
+    await generate(client, stop=["END"], options={"stop": None})
+    assert backend.requests[-1].sampling.stop == ("END",)
+    await generate(client, stop=[])
+    assert backend.requests[-1].sampling.stop == ()
+    assert (await generate(client, stop=["a"], options={"stop": ["b"]})).status_code == 400

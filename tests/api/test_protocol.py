@@ -221,3 +221,59 @@ async def test_five_hundred_slow_clients_do_not_keep_a_probe_waiting(serve: Serv
                 assert (await client.get("/live")).status_code == 200
         for _, writer in opened:
             writer.close()
+
+
+async def test_a_request_that_offers_another_protocol_is_served_in_this_one(serve: Serve) -> None:
+    offer = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__\r\n"
+    body = json.dumps({"model": "tiny", "prompt": "x"}).encode()
+    with_length = HEAD + offer + b"content-length: %d\r\n\r\n" % len(body) + body
+    chunked = HEAD + offer + b"transfer-encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+    bare = b"GET /live HTTP/1.1\r\nhost: localhost\r\n" + offer + b"\r\n"
+    last = b"GET /live HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+    async with serve() as server:
+        for first in (with_length, chunked, bare):
+            answer = await server.raw(first + last)
+            assert answer.count(b"HTTP/1.1 200 OK") == 2, answer
+
+
+async def test_trailers_are_dropped_as_they_come(serve: Serve) -> None:
+    body = json.dumps({"model": "tiny", "prompt": "x"}).encode()
+    chunked = b"connection: close\r\ntransfer-encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n" % (len(body), body)
+    async with serve(max_header_bytes=1024) as server:
+        answer = await server.raw(HEAD + chunked + b"content-encoding: gzip\r\n" * 10_000 + b"\r\n")
+        assert status_of(answer) == 200
+
+
+async def test_nonsense_behind_a_request_never_lands_in_its_answer(serve: Serve, backend: FakeBackend) -> None:
+    gate = asyncio.Event()
+    backend.gate = lambda position: asyncio.ensure_future(gate.wait() if position == 2 else asyncio.sleep(0))
+    async with serve() as server:
+        reader, writer = await asyncio.open_connection(server.host, server.port)
+        writer.write(request(stream=True) + HEAD + b"content-length: 9\r\n\r\n{")
+        await reader.readuntil(b"data: ")
+        writer.write(b"}        nonsense\r\n\r\n")
+        gate.set()
+        # The answer may go on to its end, or be cut off; what it may not hold is another answer.
+        rest = b""
+        with contextlib.suppress(ConnectionError):
+            while piece := await reader.read(65536):
+                rest += piece
+        assert b"400 Bad Request" not in rest.partition(b"data: [DONE]")[0]
+        writer.close()
+
+
+async def test_every_request_of_a_pipeline_learns_that_its_client_has_left(
+    serve: Serve, backend: FakeBackend, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = asyncio.Event()
+    backend.words = ["x" * 100_000] * 100
+    backend.gate = lambda position: asyncio.ensure_future(gate.wait() if position == 2 else asyncio.sleep(0))
+    async with serve() as server:
+        reader, writer = await asyncio.open_connection(server.host, server.port)
+        writer.write(request(stream=True) + b"GET /live HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        await reader.readuntil(b"data: ")
+        writer.close()
+        gate.set()
+        await asyncio.wait_for(backend.closed.wait(), 5)
+    assert backend.num_deltas < len(backend.words)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]

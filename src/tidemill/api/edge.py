@@ -51,6 +51,8 @@ class Edge:
         assert scope["type"] == "http", scope["type"]
         started = self._service.clock()
         headers = Headers(scope=scope)
+        # Early clients write a slash behind the route, and not all of them follow a redirect with a body.
+        scope["path"] = scope["path"].removesuffix("/") or "/"
         scope[FACTS] = facts = RequestFacts(self._request_id(headers))
         scope["app"] = self
         reply = _Reply(send, facts.request_id)

@@ -5,12 +5,14 @@ off once nothing has moved for the keep-alive time. Parsing and the ASGI exchang
 """
 
 import asyncio
+import collections
 import logging
 from typing import Any, cast
 
+import httptools
 import msgspec
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from tidemill.api.errors import ErrorDetail, ErrorResponse
@@ -33,6 +35,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
         self._is_refused = False
+        self._is_resuming = False
+        self._unanswered: collections.deque[RequestResponseCycle] = collections.deque()
 
     # -- the connection ------------------------------------------------------------------------------------------
 
@@ -45,6 +49,8 @@ class GuardedProtocol(HttpToolsProtocol):
         """The client is gone."""
         self._stop_deadline()
         self._stop_stall()
+        # uvicorn tells only the last request of a pipeline.
+        self._disconnect_all()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -60,15 +66,41 @@ class GuardedProtocol(HttpToolsProtocol):
                     return
                 self._head_bytes += size
             piece, data = data[:size], data[size:]
-            super().data_received(piece)
+            self._parse(piece)
         is_answering = self.cycle is not None and not self.cycle.response_complete
         if self._deadline is None and (self._in_request or not is_answering):
             self._start_deadline()
+
+    def _parse(self, piece: bytes) -> None:
+        self._unset_keepalive_if_required()
+        while piece:
+            try:
+                self.parser.feed_data(piece)
+                return
+            except httptools.HttpParserUpgrade as stop:
+                piece = piece[stop.args[0] :]
+                self._decline_upgrade()
+            except httptools.HttpParserError:
+                self.send_400_response("")
+                return
+
+    def _decline_upgrade(self) -> None:
+        """Go on in HTTP/1.1 with a request that offered another protocol, as some clients do with every first one.
+
+        The parser takes what follows such a head for that protocol, so a new one takes over from the head's end on.
+        """
+        framing = [(name, value) for name, value in self.headers if name in (b"content-length", b"transfer-encoding")]
+        self.parser = httptools.HttpRequestParser(self)
+        self._is_resuming = True
+        self.parser.feed_data(b"POST / HTTP/1.1\r\n" + b"".join(b"%s: %s\r\n" % line for line in framing) + b"\r\n")
+        self._is_resuming = False
 
     # -- parser callbacks ----------------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
         """A request has begun."""
+        if self._is_resuming:
+            return
         if not self._in_head:
             # The rest of this piece of data is not counted: where in it the head began is not known.
             self._head_bytes = 0
@@ -78,11 +110,27 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """A request's head is complete: the application starts."""
+        if self._is_resuming:
+            return
         self._in_head = False
         super().on_headers_complete()
+        self._answering()
+        self._unanswered.append(self.cycle)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header line. After the head it is a trailer, of which none means anything here, and none is kept."""
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_url(self, url: bytes) -> None:
+        """The target of the request line, or a part of it."""
+        if not self._is_resuming:
+            super().on_url(url)
 
     def on_message_complete(self) -> None:
-        """A request is complete."""
+        """A request is complete, unless the parser only thinks so because what follows is of another protocol."""
+        if self.parser.should_upgrade():
+            return
         self._in_request = False
         self._head_bytes = 0
         self._stop_deadline()
@@ -130,6 +178,18 @@ class GuardedProtocol(HttpToolsProtocol):
         """What was sent is not HTTP."""
         self._refuse(400, "What was sent is not an HTTP/1.1 request.")
 
+    def _answering(self) -> RequestResponseCycle | None:
+        """The exchange whose answer is due: of requests sent in a row, the first that is not complete."""
+        while self._unanswered and self._unanswered[0].response_complete:
+            self._unanswered.popleft()
+        return self._unanswered[0] if self._unanswered else None
+
+    def _disconnect_all(self) -> None:
+        for cycle in self._unanswered:
+            if not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
+
     def _refuse(self, status: int, message: str) -> None:
         """Answer below the application, and end the connection; if an answer is under way, only end it."""
         if self._is_refused or self.transport.is_closing():
@@ -137,14 +197,12 @@ class GuardedProtocol(HttpToolsProtocol):
         self._is_refused = True
         fields = {"status": status, "client": self.client[0] if self.client else None, "error": message}
         access_log.info("refused", extra={"fields": fields})
-        cycle = self.cycle
-        if cycle is not None and cycle.response_started and not cycle.response_complete:
+        cycle = self._answering()
+        if cycle is not None and (cycle.response_started or len(self._unanswered) > 1):
             self.transport.abort()
             return
-        if cycle is not None and not cycle.response_complete:
-            # The application waits for the rest of the body: it is told that the client is gone.
-            cycle.disconnected = True
-            cycle.message_event.set()
+        # The application waits for the rest of the body: it is told that the client is gone.
+        self._disconnect_all()
         detail = ErrorDetail(message=message, type="invalid_request_error", param=None, code="bad_http_request")
         body = msgspec.json.encode(ErrorResponse(error=detail))
         head = (

@@ -3,6 +3,7 @@
 import re
 
 import msgspec
+from msgspec.structs import replace
 
 from tidemill.api.ollama.requests import (
     OllamaChatRequest,
@@ -31,7 +32,9 @@ _TAG = ":latest"
 _NO_LIMIT = (-1, -2)
 _DEFAULTS: dict[str, float] = {"temperature": 0.8, "top_k": 40, "top_p": 0.9, "min_p": 0.0, "repetition_penalty": 1.0}
 """Ollama's documented defaults, but for its penalty of 1.1 over the last 64 tokens: penalties here span the context."""
-_DURATION = re.compile(r"-?(\d+(\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)?((\d+(\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h))*")
+_NUMBER = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
+_DURATION = re.compile(rf"-?(?:{_NUMBER}|(?:{_NUMBER}(?:ns|us|µs|ms|s|m|h))+)")
+"""A number of seconds, or numbers with units. No text can be cut into numbers in two ways: matching stays linear."""
 
 
 def model_named(service: Service, name: str) -> ModelInfo:
@@ -64,6 +67,11 @@ def generate_to_generation(
     request: OllamaGenerateRequest, info: ModelInfo, service: Service, *, generation_id: str, cache_salt: str
 ) -> GenerationRequest:
     """Raises `InvalidRequestError` or `UnsupportedFieldError`."""
+    options = request.options or OllamaOptions()
+    if request.stop:
+        if options.stop:
+            raise InvalidRequestError("Both 'stop' and 'options.stop' are given.", param="stop")
+        request = replace(request, options=replace(options, stop=request.stop))
     return _generation(request, _generate_prompt(request, info), info, service, generation_id, cache_salt)
 
 

@@ -82,6 +82,8 @@ class OllamaGenerateRequest(OllamaFields, frozen=True, kw_only=True, forbid_unkn
     prompt: str | None = None
     system: str | None = None
     raw: bool | None = None
+    stop: str | list[str] | None = None
+    """As `options.stop`: where LangChain's first releases put it."""
     context: Annotated[list[int], Meta(max_length=0)] | None = None
     """Only empty: send the conversation to /api/chat instead."""
     images: Annotated[list[Any], Meta(max_length=0)] | None = None
