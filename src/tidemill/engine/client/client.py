@@ -23,7 +23,7 @@ from tidemill.core.requests import Accepted, Delta, GenerationChunk, GenerationR
 from tidemill.core.stats import StepStats
 from tidemill.engine.client.capacity import Capacity
 from tidemill.engine.client.connection import Connection
-from tidemill.engine.client.delta_buffer import DeltaBuffer
+from tidemill.engine.client.delta_buffer import DeltaBuffer, least_buffer_bytes
 from tidemill.engine.client.events import EngineDied, EngineEvent, EngineLoaded, LoadProgress, StateChanged
 from tidemill.engine.client.generation import Generation
 from tidemill.engine.client.model_info import describe_model, digest_of
@@ -143,7 +143,8 @@ class EngineClient:
             first_id = self._last_sequence_id + 1
             streams = plan_streams(request, prompts, first_id, self._text.tokenizer, arrival, self._clock)
             self._last_sequence_id += len(streams)
-            buffer = DeltaBuffer(self._settings.server.max_stream_buffer_bytes)
+            least = least_buffer_bytes(count, request.sampling.num_logprobs)
+            buffer = DeltaBuffer(max(self._settings.server.max_stream_buffer_bytes, least))
             generation = Generation(streams, buffer, self._sequences_ended)
             num_held = 0  # from here on the generation gives the room back
             self._open.add(generation)

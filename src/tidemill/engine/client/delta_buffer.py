@@ -10,6 +10,14 @@ from tidemill.core.requests import Delta, Finish, PositionLogprobs
 _TOKEN_BYTES = 8
 _LOGPROB_BYTES = 256
 """About what one `TokenLogprob` takes, so that the cap holds for requests with log-probabilities too."""
+_TEXT_BYTES = 16
+_MIN_STEPS = 16
+
+
+def least_buffer_bytes(num_sequences: int, num_logprobs: int | None) -> int:
+    """The cap below which even a prompt reader would be cut off: a step's output comes at once, and steps may bunch."""
+    logprob_bytes = 0 if num_logprobs is None else _LOGPROB_BYTES * (1 + num_logprobs)
+    return _MIN_STEPS * num_sequences * (_TOKEN_BYTES + _TEXT_BYTES + logprob_bytes)
 
 
 class _Pending:
