@@ -57,7 +57,7 @@ def test_what_is_loaded_computes_and_describes_itself(load, folder):
     assert info.weight_bytes == 4 * info.num_parameters
     assert told[0] == ("loading weights", 0.0)
     assert ("loading weights", 1.0) in told
-    assert told[-1] == ("measuring memory", 1.0)
+    assert told[-1] == ("compiling kernels, measuring memory", 1.0)
     batch = make_batch(scheduled(1, 0, 3, [1]), new=[new_sequence(1, (5, 6, 7))])
     assert len(loaded.runner.launch(batch).result().sequences[0].token_ids) == 1
 

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tidemill.api.errors import InternalError, error_body, headers_of, status_of
+from tidemill.api.errors import BadHttpError, InternalError, error_body, headers_of, status_of
 from tidemill.api.exchange import ClientDisconnectedError
 from tidemill.api.keys import ApiKeys
 from tidemill.api.origin import OriginGuard
@@ -23,6 +23,7 @@ access_log = logging.getLogger("tidemill.access")
 
 FACTS = "tidemill.facts"
 _SANE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+_PROBES = ("/live", "/ready")
 _CLIENT_GONE = 499
 """nginx's status for a client that left before its answer; only the log ever sees it."""
 
@@ -35,16 +36,27 @@ def facts_of(scope: MutableMapping[str, Any]) -> RequestFacts:
 
 
 class Edge:
-    """Wraps the router. Paths in `open_paths`, and below those that end in '/', need no API key."""
+    """Wraps the router. Paths in `open_paths`, and below those that end in '/', need no API key.
+
+    `on_refusal` is told the class of the error of every request that the engine never took.
+    """
 
     def __init__(
-        self, router: ASGIApp, service: Service, *, keys: ApiKeys, guard: OriginGuard, open_paths: frozenset[str]
+        self,
+        router: ASGIApp,
+        service: Service,
+        *,
+        keys: ApiKeys,
+        guard: OriginGuard,
+        open_paths: frozenset[str],
+        on_refusal: Callable[[str], None],
     ) -> None:
         self._router = router
         self._service = service
         self._keys = keys
         self._guard = guard
         self._open_paths = open_paths
+        self._on_refusal = on_refusal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request; other kinds of ASGI scope are not served."""
@@ -53,14 +65,33 @@ class Edge:
         headers = Headers(scope=scope)
         # Early clients write a slash behind the route, and not all of them follow a redirect with a body.
         scope["path"] = scope["path"].removesuffix("/") or "/"
-        scope[FACTS] = facts = RequestFacts(self._request_id(headers))
+        facts = self._begin(scope, headers)
         scope["app"] = self
         reply = _Reply(send, facts.request_id)
         try:
             await self._serve(scope, headers, receive, reply)
         finally:
-            status = _CLIENT_GONE if facts.disconnected else reply.status
+            status = facts.refused_status or (_CLIENT_GONE if facts.disconnected else reply.status)
             self._log(scope, facts, status, self._service.clock() - started)
+
+    def refused_below(self, error: BadHttpError, status: int, scope: Scope | None, client: str | None) -> str:
+        """A request is refused before all of it was here; the request id for the answer.
+
+        `scope` is that of a request which this application serves, or is about to: its one log line is written then.
+        """
+        name = type(error).__name__
+        self._on_refusal(name)
+        if scope is not None:
+            facts = self._begin(scope, Headers(scope=scope))
+            facts.refused_status, facts.error = status, name
+            return facts.request_id
+        request_id = self._service.new_id()
+        fields = {"status": status, "client": client, "request_id": request_id, "error": name}
+        access_log.info("request", extra={"fields": {k: v for k, v in fields.items() if v is not None}})
+        return request_id
+
+    def _begin(self, scope: Scope, headers: Headers) -> RequestFacts:
+        return scope.setdefault(FACTS, RequestFacts(self._request_id(headers)))  # type: ignore[no-any-return]
 
     def _request_id(self, headers: Headers) -> str:
         given = headers.get("x-request-id", "")
@@ -94,6 +125,8 @@ class Edge:
     ) -> None:
         facts = facts_of(scope)
         facts.error = facts.error or type(error).__name__
+        if facts.num_prompt_tokens is None and facts.refused_status is None:
+            self._on_refusal(type(error).__name__)
         response = Response(
             error_body(error, scope["path"]),
             status_of(error),
@@ -104,7 +137,8 @@ class Edge:
 
     def _log(self, scope: Scope, facts: RequestFacts, status: int, seconds: float) -> None:
         quiet = self._is_open(scope["path"]) or scope["path"] == "/metrics"
-        level = logging.DEBUG if quiet and status < 400 else logging.INFO
+        # A probe that is told "not yet" is no event either: changes of state have lines of their own.
+        level = logging.DEBUG if quiet and (status < 400 or scope["path"] in _PROBES) else logging.INFO
         if not access_log.isEnabledFor(level):
             return
         client = scope.get("client")
@@ -123,7 +157,7 @@ class Edge:
             "num_output_tokens": facts.num_output_tokens,
             "finish_reasons": ",".join(facts.finish_reasons) or None,
             "error": facts.error,
-            "disconnected": facts.disconnected or None,
+            "disconnected": True if facts.disconnected and facts.refused_status is None else None,
         }
         access_log.log(level, "request", extra={"fields": {k: v for k, v in fields.items() if v is not None}})
 

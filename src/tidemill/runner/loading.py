@@ -100,7 +100,7 @@ def load_runner(
         max_model_len=max_model_len,
         progress=lambda fraction: progress("loading weights", fraction),
     )
-    progress("measuring memory", 0.0)
+    progress("compiling kernels, measuring memory", 0.0)
     shape = _cache_shape(spec, compute, cache, scheduler)
     activation_bytes = _measure_step(decoder, spec, compute, shape, max_model_len)
     num_blocks = size_cache(
@@ -121,7 +121,7 @@ def load_runner(
         device=compute.device,
         on_logits=on_logits,
     )
-    progress("measuring memory", 1.0)
+    progress("compiling kernels, measuring memory", 1.0)
     info = RunnerInfo(
         architecture=spec.architecture,
         family=spec.family,
