@@ -231,3 +231,17 @@ def test_the_pulse_rests_while_waiting_and_ages_in_a_step() -> None:
     assert pulse.age_seconds() == 7.0
     pulse.rest()
     assert pulse.age_seconds() == 0.0
+
+
+def test_a_long_step_that_gets_on_is_no_hang() -> None:
+    clock = VirtualClock()
+    pulse = Pulse(clock)
+    pulse.beat()
+    clock.advance(50.0)
+    assert pulse.age_seconds() == 0.0, "a beat at rest (a load's profile step) begins no turn"
+    pulse.turn()
+    for _ in range(10):
+        clock.advance(20.0)
+        pulse.beat()
+    clock.advance(2.0)
+    assert pulse.age_seconds() == 2.0

@@ -30,7 +30,7 @@ def folder(tmp_path_factory):
 def load(folder):
     threads = torch.get_num_threads()
 
-    def load(*, memory=None, cache=None, scheduler=None, progress=None, **settings):
+    def load(*, memory=None, cache=None, scheduler=None, progress=None, on_layer=None, **settings):
         return load_runner(
             folder,
             load_spec(folder),
@@ -40,6 +40,7 @@ def load(folder):
             model_id=0,
             progress=progress or (lambda stage, fraction: None),
             memory=memory,
+            on_layer=on_layer,
         )
 
     yield load
@@ -60,6 +61,14 @@ def test_what_is_loaded_computes_and_describes_itself(load, folder):
     assert told[-1] == ("compiling kernels, measuring memory", 1.0)
     batch = make_batch(scheduled(1, 0, 3, [1]), new=[new_sequence(1, (5, 6, 7))])
     assert len(loaded.runner.launch(batch).result().sequences[0].token_ids) == 1
+
+
+def test_a_step_tells_of_each_layer(load, folder):
+    layers = []
+    loaded = load(on_layer=lambda: layers.append(1))
+    layers.clear()
+    loaded.runner.launch(make_batch(scheduled(1, 0, 3, [1]), new=[new_sequence(1, (5, 6, 7))])).result()
+    assert len(layers) == load_spec(folder).num_layers
 
 
 def test_the_fingerprint_says_whether_bits_agree(load):

@@ -135,7 +135,7 @@ class StepOutput(msgspec.Struct, frozen=True, kw_only=True, tag="step"):
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
-    """Engine to client: the process is alive; its loop last turned over `loop_age_seconds` ago."""
+    """Engine to client: the process is alive; its loop last got somewhere `loop_age_seconds` ago."""
 
     epoch: int
     version: int = PROTOCOL_VERSION

@@ -42,12 +42,15 @@ class Decoder:
         final_norm: RMSNorm,
         output: Linear,
         kernels: KernelBackend,
+        on_layer: Callable[[], None] | None = None,
     ) -> None:
+        """`on_layer` is called as each layer begins, so that a long step can be seen to get on."""
         self._embedding = embedding
         self._layers = tuple(layers)
         self._norms = (*(layer.attention_norm for layer in layers), final_norm)
         self._output = output
         self._kernels = kernels
+        self._on_layer = on_layer or _nobody
         self._bound: tuple[KVTensors, tuple[LayerCache, ...]] | None = None
 
     @property
@@ -68,6 +71,7 @@ class Decoder:
         residual = torch.nn.functional.embedding(token_ids, self._embedding).float()
         x = self._norms[0].first(residual, self._embedding.dtype)
         for layer, next_norm in zip(self._layers, self._norms[1:], strict=True):
+            self._on_layer()
             delta = layer.attention(x, positions, caches[layer.place], plans[layer.group])
             delta = layer.mlp(layer.mlp_norm.add(residual, delta))
             x = next_norm.add(residual, delta)
@@ -84,6 +88,10 @@ class Decoder:
         return self._bound[1]
 
 
+def _nobody() -> None:
+    """Is told that a layer begins, and does nothing."""
+
+
 @torch.inference_mode()
 def load_decoder(
     folder: Path,
@@ -95,6 +103,7 @@ def load_decoder(
     max_model_len: int,
     progress: Callable[[float], None],
     kernels: KernelBackend | None = None,
+    on_layer: Callable[[], None] | None = None,
 ) -> Decoder:
     """Load the decoder in `folder`: fp32 or bf16, exact with a row tile and faster without.
 
@@ -131,6 +140,7 @@ def load_decoder(
         final_norm=weights.final_norm(),
         output=weights.output(embedding),
         kernels=kernels,
+        on_layer=on_layer,
     )
     weights.finish()
     progress(1.0)

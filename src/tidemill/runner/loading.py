@@ -78,8 +78,9 @@ def load_runner(
     progress: Progress,
     memory: MemoryReader | None = None,
     on_logits: OnLogits | None = None,
+    on_layer: Callable[[], None] | None = None,
 ) -> LoadedRunner:
-    """Load the model in `folder`. `memory` replaces the device's own reading.
+    """Load the model in `folder`. `memory` replaces the device's own reading; `on_layer` is called as a layer begins.
 
     Raises ConfigurationError for a device or a length that cannot be had, CapacityError with the numbers if weights or
     one sequence do not fit, and ModelLoadError for weights that are missing or do not match `spec`.
@@ -99,6 +100,7 @@ def load_runner(
         row_tile=compute.row_tile,
         max_model_len=max_model_len,
         progress=lambda fraction: progress("loading weights", fraction),
+        on_layer=on_layer,
     )
     progress("compiling kernels, measuring memory", 0.0)
     shape = _cache_shape(spec, compute, cache, scheduler)

@@ -71,5 +71,5 @@ class Vitals:
 
     @property
     def loop_age_seconds(self) -> float:
-        """Time since the engine's loop last turned over, as far as this side knows."""
+        """Time since the engine's loop last got somewhere, as far as this side knows."""
         return self._clock() - self._last_turn

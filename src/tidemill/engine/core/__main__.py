@@ -92,7 +92,7 @@ def _load(channel: SocketChannel, boot: Boot, pulse: Pulse) -> EngineLoop:
     try:
         from tidemill.engine.core.assembly import assemble  # late, so that heartbeats run while its imports load
 
-        engine = assemble(boot, progress, monotonic)
+        engine = assemble(boot, progress, monotonic, on_layer=pulse.beat)
     except (SetupError, PeerGoneError):
         raise
     except Exception as error:

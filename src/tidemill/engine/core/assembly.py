@@ -43,11 +43,11 @@ class Loaded:
     facts: dict[str, str | int]
 
 
-def assemble(boot: Boot, progress: Progress, clock: Clock) -> Engine:
-    """The engine that `boot` asks for, loaded. Raises any `SetupError`."""
+def assemble(boot: Boot, progress: Progress, clock: Clock, *, on_layer: Callable[[], None]) -> Engine:
+    """The engine that `boot` asks for, loaded; `on_layer` is called as each layer begins. Raises any `SetupError`."""
     started = clock()
-    build = _simulated if boot.settings.engine.engine == "simulated" else _local
-    loaded = build(boot, progress, clock)
+    is_simulated = boot.settings.engine.engine == "simulated"
+    loaded = _simulated(boot, progress, clock) if is_simulated else _local(boot, progress, on_layer)
     info = msgspec.convert(loaded.facts | {"load_seconds": clock() - started}, EngineInfo)
     scheduler = Scheduler(
         boot.settings.scheduler,
@@ -61,7 +61,7 @@ def assemble(boot: Boot, progress: Progress, clock: Clock) -> Engine:
     return Engine(scheduler, loaded.runner, info)
 
 
-def _local(boot: Boot, progress: Progress, clock: Clock) -> Loaded:  # noqa: ARG001 - real time needs no clock
+def _local(boot: Boot, progress: Progress, on_layer: Callable[[], None]) -> Loaded:
     progress("importing torch", 0.0)
     from tidemill.runner.loading import load_runner
 
@@ -74,6 +74,7 @@ def _local(boot: Boot, progress: Progress, clock: Clock) -> Loaded:  # noqa: ARG
         settings.scheduler,
         model_id=MODEL_ID,
         progress=progress,
+        on_layer=on_layer,
     )
     return Loaded(loaded.runner, loaded.layout, dataclasses.asdict(loaded.info))
 

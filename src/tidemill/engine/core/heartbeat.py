@@ -1,4 +1,4 @@
-"""The thread that says the engine is alive, and how long ago its loop last turned over."""
+"""The thread that says the engine is alive, and how long ago its loop last got somewhere."""
 
 import threading
 from collections.abc import Callable
@@ -18,7 +18,7 @@ class Sender(Protocol):
 
 
 class Pulse:
-    """When the loop last turned over. Written by the loop, read by the heartbeat; each field is one atomic store.
+    """When the loop last got somewhere. Written by the loop, read by the heartbeat; each field is one atomic store.
 
     A loop that loads or waits for work rests: its age is 0 however long that takes.
     """
@@ -31,12 +31,17 @@ class Pulse:
         """The loop begins a turn."""
         self._turned_at = self._clock()
 
+    def beat(self) -> None:
+        """The turn goes on and has got somewhere: a long step is no hang as long as its layers follow one another."""
+        if self._turned_at is not None:
+            self._turned_at = self._clock()
+
     def rest(self) -> None:
         """The loop waits, which may take any time."""
         self._turned_at = None
 
     def age_seconds(self) -> float:
-        """How long the present turn has taken; 0 at rest."""
+        """Since when the present turn has got nowhere; 0 at rest."""
         turned_at = self._turned_at
         return 0.0 if turned_at is None else max(0.0, self._clock() - turned_at)
 
