@@ -1,4 +1,6 @@
 import json
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,16 @@ def test_decodes_any_text_as_the_library(kind: str, text: str, tokenizers_by_kin
     assert tokenizer.decode(token_ids, skip_special_tokens=False) == tokenizer._backend.decode(
         token_ids, skip_special_tokens=False
     )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(text=st.text(st.characters(exclude_categories=["Cs"])))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_text_never_has_fewer_tokens_than_its_least(
+    kind: str, text: str, tokenizers_by_kind: dict[str, Tokenizer]
+) -> None:
+    tokenizer = tokenizers_by_kind[kind]
+    assert tokenizer.least_tokens(text) <= len(tokenizer.encode(text, add_special_tokens=False))
 
 
 @pytest.mark.parametrize("kind", ["byte_level", "byte_fallback"])
@@ -103,3 +115,24 @@ def test_missing_or_malformed_files_are_named(tmp_path: Path, folders: dict[str,
         (tmp_path / "tokenizer_config.json").write_text(content)
         with pytest.raises(ModelLoadError, match="tokenizer_config"):
             Tokenizer.load(tmp_path)
+
+
+def test_a_long_text_does_not_hold_up_other_threads(tokenizers_by_kind: dict[str, Tokenizer]) -> None:
+    encoding, encoded = threading.Event(), threading.Event()
+
+    def encode() -> None:
+        encoding.set()
+        tokenizers_by_kind["byte_level"].encode("a" * 2_000_000, add_special_tokens=False)
+        encoded.set()
+
+    # The wait ends as soon as this thread gets the lock: while the text is being encoded, or only after that.
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(10.0)
+    thread = threading.Thread(target=encode)
+    try:
+        thread.start()
+        encoding.wait()
+        assert not encoded.is_set()
+    finally:
+        sys.setswitchinterval(before)
+        thread.join()

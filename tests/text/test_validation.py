@@ -11,6 +11,7 @@ from tidemill.core.errors import ContextLengthError, InvalidRequestError, ModelL
 from tidemill.core.messages import FunctionCall, Message, ToolCall
 from tidemill.core.requests import ChatPrompt, GenerationRequest, Prompt, SamplingParams, TextPrompt, TokensPrompt
 from tidemill.text.model_text import ModelText
+from tidemill.text.tokenizer import Tokenizer
 from tidemill.text.validation import PreparedRequest, PromptPreparer, validate_messages, validate_sampling
 
 NAN, INF = math.nan, math.inf
@@ -33,6 +34,19 @@ def byte_text(folders: dict[str, Path]) -> ModelText:
 @pytest.fixture(scope="module")
 def preparer(byte_text: ModelText) -> PromptPreparer:
     return PromptPreparer(byte_text, max_model_len=64, max_choices=8)
+
+
+def test_a_text_that_cannot_fit_is_refused_without_tokenizing_it(
+    preparer: PromptPreparer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Tokenizer, "encode", lambda *_, **__: pytest.fail("it was tokenized"))
+    for prompt in (
+        TextPrompt(text="word " * 100_000),
+        ChatPrompt(messages=(Message(role="user", content="word " * 100_000),)),
+    ):
+        with pytest.raises(ContextLengthError, match=r"at least \d{4,} tokens") as caught:
+            preparer.prepare(request(prompt))
+        assert caught.value.max_model_len == 64
 
 
 def test_only_an_echo_may_ask_for_no_output() -> None:

@@ -59,10 +59,18 @@ class ContextLengthError(RequestError):
     """Prompt (and requested output) exceed the served context length."""
 
     def __init__(
-        self, *, num_prompt_tokens: int, num_output_tokens: int, max_model_len: int, param: str | None
+        self,
+        *,
+        num_prompt_tokens: int,
+        num_output_tokens: int,
+        max_model_len: int,
+        param: str | None,
+        is_lower_bound: bool = False,
     ) -> None:
+        """`is_lower_bound`: the prompt is so long that its tokens were not counted; it has at least this many."""
+        num_words = f"at least {num_prompt_tokens}" if is_lower_bound else f"{num_prompt_tokens}"
         super().__init__(
-            f"The prompt has {num_prompt_tokens} tokens and {num_output_tokens} were asked for as output, "
+            f"The prompt has {num_words} tokens and {num_output_tokens} were asked for as output, "
             f"but this model is served with a context of {max_model_len} tokens.",
             param=param,
             next_step="Shorten the prompt or lower the number of output tokens.",

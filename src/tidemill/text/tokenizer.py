@@ -35,6 +35,8 @@ class Tokenizer:
         self._special_ids = frozenset(token_id for token_id, token in added.items() if token.special) | named
         self.special_texts: frozenset[str] = frozenset(added[i].content for i in self._special_ids if i in added)
         self._pieces, self._first_pieces = self._all_pieces(vocabulary, frozenset(added))
+        self._longest_piece = max((len(piece) for piece in self._pieces), default=1) or 1
+        self._keeps_all = self._rule is not None and backend.normalizer is None
         self.bos_token_id: int | None = self._id_of("bos_token")
         self.eos_token_id: int | None = self._id_of("eos_token")
         self._adds_bos: bool | None = config.get("add_bos_token") if self.bos_token_id is not None else None
@@ -63,11 +65,20 @@ class Tokenizer:
         config's word: what is to be continued does not end.
         """
         if not add_special_tokens or self._adds_bos is None:
-            return list(self._backend.encode(text, add_special_tokens=add_special_tokens).ids)
-        token_ids = list(self._backend.encode(text, add_special_tokens=False).ids)
+            return self._encode(text, add_special_tokens=add_special_tokens)
+        token_ids = self._encode(text, add_special_tokens=False)
         if self._adds_bos and self.bos_token_id is not None:
             token_ids.insert(0, self.bos_token_id)
         return token_ids
+
+    def _encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        # The library gives up Python's lock only for batches: `encode` of a long text would hold up every other thread.
+        (encoding,) = self._backend.encode_batch_fast([text], add_special_tokens=add_special_tokens)
+        return list(encoding.ids)
+
+    def least_tokens(self, text: str) -> int:
+        """How many tokens `text` has at the very least, not tokenized; 0 if the tokenizer may drop characters."""
+        return -(-len(text.encode("utf-8", "surrogatepass")) // self._longest_piece) if self._keeps_all else 0
 
     def decode(self, token_ids: Seq[int], skip_special_tokens: bool) -> str:
         """The text of `token_ids`. Ids the tokenizer does not know are skipped."""

@@ -80,14 +80,14 @@ class PromptPreparer:
             _check_int("max_context_tokens", request.max_context_tokens, 1, 2**31 - 1)
 
     def _prepare_prompt(self, prompt: Prompt, sampling: SamplingParams, limit: int) -> PreparedPrompt:
-        token_ids, text, continues_text, param = self._tokens(prompt)
+        wanted = sampling.max_tokens if sampling.max_tokens is not None else max(1, sampling.min_tokens)
+        token_ids, text, continues_text, param = self._tokens(prompt, limit, wanted)
         if not token_ids:
             if self._text.bos_token_id is None:
                 raise InvalidRequestError("The prompt is empty, and the model has no token to begin with.", param=param)
             token_ids = [self._text.bos_token_id]
         self._check_token_ids(token_ids, param)
         room = limit - len(token_ids)
-        wanted = sampling.max_tokens if sampling.max_tokens is not None else max(1, sampling.min_tokens)
         if wanted > room:
             raise ContextLengthError(
                 num_prompt_tokens=len(token_ids), num_output_tokens=wanted, max_model_len=limit, param=param
@@ -99,11 +99,12 @@ class PromptPreparer:
             continues_text=continues_text,
         )
 
-    def _tokens(self, prompt: Prompt) -> tuple[list[int], str, bool, str]:
+    def _tokens(self, prompt: Prompt, limit: int, wanted: int) -> tuple[list[int], str, bool, str]:
         """Token ids, text, whether output continues it, and the name of the field it came in."""
         tokenizer = self._text.tokenizer
         if isinstance(prompt, TextPrompt):
             check_text("prompt", prompt.text)
+            self._refuse_oversized(prompt.text, limit, wanted, "prompt")
             return tokenizer.encode(prompt.text, add_special_tokens=True), prompt.text, bool(prompt.text), "prompt"
         if isinstance(prompt, TokensPrompt):
             self._check_token_ids(list(prompt.token_ids), "prompt")
@@ -116,8 +117,22 @@ class PromptPreparer:
                 param="messages",
                 next_step="Send the text as a prompt to a completion endpoint.",
             )
+        for message in prompt.messages:
+            self._refuse_oversized(message.content or "", limit, wanted, "messages")
         rendered = self._text.template.render(self._guard.protect(prompt))
         return self._guard.encode(rendered), self._guard.plain(rendered), prompt.continue_final_message, "messages"
+
+    def _refuse_oversized(self, text: str, limit: int, wanted: int, param: str) -> None:
+        """Raise `ContextLengthError` for a text that cannot fit, without the seconds that tokenizing it would take."""
+        least = self._text.tokenizer.least_tokens(text)
+        if least > limit:
+            raise ContextLengthError(
+                num_prompt_tokens=least,
+                num_output_tokens=wanted,
+                max_model_len=limit,
+                param=param,
+                is_lower_bound=True,
+            )
 
     def _check_token_ids(self, token_ids: list[int], param: str) -> None:
         if token_ids and not 0 <= min(token_ids) <= max(token_ids) < self._text.vocab_size:

@@ -39,8 +39,9 @@ def completion_to_generation(
     n = _num_samples(request)
     if request.best_of not in (None, n):
         raise UnsupportedFieldError("best_of", reason="it must equal n, which is all that is generated")
+    # Counted before it is taken apart: a list of a million empty lists fits into a body.
+    _check_num_choices(_num_prompts(request.prompt), n, service)
     prompts = _prompts(request.prompt)
-    _check_num_choices(len(prompts), n, service)
     max_tokens = _DEFAULT_COMPLETION_TOKENS if request.max_tokens is None else request.max_tokens
     echo = bool(request.echo)
     sampling = _sampling(request, info, service, max_tokens, request.logprobs, request.logprobs if echo else None)
@@ -135,6 +136,10 @@ def _given(value: T | None, default: T | None, fallback: T) -> T:
     if value is not None:
         return value
     return fallback if default is None else default
+
+
+def _num_prompts(prompt: str | list[str | int | list[int]]) -> int:
+    return 1 if isinstance(prompt, str) or (prompt and isinstance(prompt[0], int)) else len(prompt)
 
 
 def _prompts(prompt: str | list[str | int | list[int]]) -> tuple[Prompt, ...]:
