@@ -19,7 +19,9 @@ from tidemill.core.clock import VirtualClock
 NOW = 1_800_000_000.0
 
 
-def make_app(backend: FakeBackend, *keys: str, **settings: Any) -> Edge:
+def make_app(
+    backend: FakeBackend, *keys: str, on_refusal: Callable[[str], None] = lambda _: None, **settings: Any
+) -> Edge:
     return create_app(
         backend,
         ServerSettings(**settings),
@@ -28,6 +30,7 @@ def make_app(backend: FakeBackend, *keys: str, **settings: Any) -> Edge:
         clock=VirtualClock(),
         wall_clock=VirtualClock(NOW),
         random=random.Random(7),
+        on_refusal=on_refusal,
     )
 
 
@@ -51,8 +54,10 @@ Serve = Callable[..., contextlib.AbstractAsyncContextManager[Serving]]
 
 @pytest.fixture
 def serve(backend: FakeBackend) -> Serve:
-    def start(*keys: str, **settings: Any) -> contextlib.AbstractAsyncContextManager[Serving]:
+    def start(
+        *keys: str, on_refusal: Callable[[str], None] = lambda _: None, **settings: Any
+    ) -> contextlib.AbstractAsyncContextManager[Serving]:
         limits = ServerSettings(port=0, **settings)
-        return serving(make_app(backend, *keys, **settings), limits)
+        return serving(make_app(backend, *keys, on_refusal=on_refusal, **settings), limits)
 
     return start

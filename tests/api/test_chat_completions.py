@@ -222,14 +222,20 @@ async def test_a_final_message_can_be_continued(client: httpx.AsyncClient, backe
     ("field", "value"),
     [
         ("tools", [{"type": "function", "function": {"name": "f"}}]),
+        ("tools", "x"),
         ("tool_choice", "auto"),
+        ("tool_choice", {"type": "function", "function": {"name": "f"}}),
         ("response_format", {"type": "json_object"}),
-        ("functions", []),
+        ("response_format", {"json_schema": {}, "type": "json_schema"}),
+        ("functions", [{"name": "f"}]),
+        ("modalities", ["audio"]),
+        ("service_tier", "flex"),
+        ("documents", [{}]),
+        ("chat_template_kwargs", {"enable_thinking": False}),
         ("audio", {}),
         ("reasoning_effort", "low"),
         ("store", True),
         ("chat_template", "x"),
-        ("best_of", 1),
         ("echo", True),
     ],
 )
@@ -237,8 +243,39 @@ async def test_what_is_not_honoured_is_refused_by_name(client: httpx.AsyncClient
     answer = await post(client, **{field: value})
     assert answer.status_code == 400
     error = error_of(answer)
-    assert error["param"].startswith(field)
-    assert field in error["message"]
+    assert (error["param"], error["code"]) == (field, "unsupported_field")
+    assert f"The field '{field}' is not supported: " in error["message"]
+
+
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        *({"tools": []}, {"functions": []}, {"documents": []}, {"logits_processors": []}, {"chat_template_kwargs": {}}),
+        *({"stop": []}, {"stop_token_ids": []}, {"logit_bias": {}}, {"metadata": {}}, {"modalities": []}),
+        {"messages": [{"role": "user", "content": "Hi", "tool_calls": [], "annotations": []}]},
+    ],
+)
+async def test_what_is_empty_is_absent(
+    client: httpx.AsyncClient, backend: FakeBackend, nothing: dict[str, Any]
+) -> None:
+    assert (await post(client, seed=1)).status_code == 200
+    assert (await post(client, seed=1, **nothing)).status_code == 200
+    first, second = backend.requests
+    assert second.sampling == first.sampling
+    assert second.prompts[0].messages[0].tool_calls == ()
+
+
+async def test_a_value_that_is_none_of_a_few_is_told_them(client: httpx.AsyncClient) -> None:
+    error = error_of(await post(client, messages=[{"role": "wizard", "content": "x"}]))
+    assert (error["param"], error["code"]) == ("messages[0].role", "invalid_value")
+    assert "'system' or 'developer' or 'user' or 'assistant' or 'tool', not 'wizard'" in error["message"]
+
+
+async def test_a_part_that_is_no_text_is_refused_by_its_kind(client: httpx.AsyncClient) -> None:
+    content = [{"type": "image_url", "image_url": {"url": "data:,"}}]
+    error = error_of(await post(client, messages=[{"role": "user", "content": content}]))
+    assert (error["param"], error["code"]) == ("messages[0].content[0].type", "unsupported_field")
+    assert "'refusal' or 'text'" in error["message"]
 
 
 async def test_a_misspelt_field_is_refused_with_the_likely_one(client: httpx.AsyncClient) -> None:

@@ -55,9 +55,30 @@ async def test_echo_with_logprobs_starts_with_the_prompt(client: httpx.AsyncClie
     assert backend.requests[0].sampling.num_prompt_logprobs == 1
 
 
-async def test_a_stream_says_the_same_as_the_whole(client: httpx.AsyncClient) -> None:
-    whole = (await post(client, echo=True, logprobs=2, n=2)).json()
-    streamed = await post(client, echo=True, logprobs=2, n=2, stream=True, stream_options={"include_usage": True})
+@pytest.mark.parametrize("logprobs", [None, 0, 2])
+async def test_an_echo_without_output_scores_the_prompt(client: httpx.AsyncClient, logprobs: int | None) -> None:
+    answer = (await post(client, echo=True, max_tokens=0, logprobs=logprobs)).json()
+    (choice,) = answer["choices"]
+    assert (choice["text"], choice["finish_reason"]) == ("abc", "length")
+    assert (answer["usage"]["prompt_tokens"], answer["usage"]["completion_tokens"]) == (5, 0)
+    if logprobs is None:
+        assert choice["logprobs"] is None
+    else:
+        assert choice["logprobs"]["tokens"] == ["a", "b", "c"]
+        assert choice["logprobs"]["token_logprobs"][0] is None
+        assert choice["logprobs"]["text_offset"] == [0, 1, 2]
+
+
+async def test_without_an_echo_there_must_be_output(client: httpx.AsyncClient) -> None:
+    error = (await post(client, max_tokens=0)).json()["error"]
+    assert (error["param"], error["code"]) == ("max_tokens", "invalid_value")
+
+
+@pytest.mark.parametrize("max_tokens", [0, 16])
+async def test_a_stream_says_the_same_as_the_whole(client: httpx.AsyncClient, max_tokens: int) -> None:
+    asked: dict[str, Any] = {"echo": True, "logprobs": 2, "n": 2, "max_tokens": max_tokens}
+    whole = (await post(client, **asked)).json()
+    streamed = await post(client, **asked, stream=True, stream_options={"include_usage": True})
     lines = streamed.text.strip().split("\n\n")
     assert lines.pop() == "data: [DONE]"
     events = [json.loads(line[6:]) for line in lines]
@@ -97,8 +118,9 @@ async def test_best_of_is_taken_only_if_it_changes_nothing(client: httpx.AsyncCl
     assert (await post(client, best_of=2, n=2)).status_code == 200
     answer = await post(client, best_of=3)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "best_of")
-    assert (await post(client, suffix="x")).json()["error"]["param"] == "suffix"
-    assert (await post(client, suffix=None)).status_code == 200
+    assert (await post(client, suffix="x")).json()["error"]["code"] == "unsupported_field"
+    for nothing in (None, ""):
+        assert (await post(client, suffix=nothing)).status_code == 200
 
 
 async def test_prompts_times_n_are_bounded(client: httpx.AsyncClient) -> None:

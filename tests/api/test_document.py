@@ -35,6 +35,10 @@ async def test_it_speaks_openapi_3_0(document: dict[str, Any]) -> None:
     assert not [n for n in nodes_of(document) if n.get("type") == "null" or isinstance(n.get("type"), list)]
     nullable = {"anyOf": [{"type": "integer"}, {"type": "null"}], "default": None}
     assert without_null_type(nullable) == {"type": "integer", "nullable": True, "default": None}
+    for node in nodes_of(document):
+        if node.get("nullable"):
+            assert "type" in node
+            assert None in node.get("enum", [None])
 
 
 async def test_every_operation_documents_what_it_can_answer(document: dict[str, Any]) -> None:
@@ -75,3 +79,38 @@ async def test_the_page_needs_nothing_from_elsewhere(client: httpx.AsyncClient) 
         assert path.startswith("/docs/assets/")
         assert (await client.get(path)).status_code == 200
     assert "http" not in page.text.replace("https://", "http").split("<body>")[1]
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "within"),
+    [
+        ("/v1/completions", "CompletionRequest", None),
+        ("/v1/chat/completions", "ChatCompletionRequest", None),
+        ("/api/generate", "OllamaOptions", "options"),
+    ],
+)
+async def test_the_bounds_it_tells_are_those_that_hold(
+    document: dict[str, Any], client: httpx.AsyncClient, path: str, kind: str, within: str | None
+) -> None:
+    base = {**document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["example"], "model": "tiny"}
+    base |= {"echo": True} if path == "/v1/completions" else {"logprobs": True}
+
+    async def status(field: str, value: object) -> int:
+        change = {field: value} if within is None else {within: {field: value}}
+        return (await client.post(path, json={**base, **change})).status_code
+
+    properties = document["components"]["schemas"][kind]["properties"]
+    # What is judged together with the prompt is not judged by the fake backend.
+    bounded = {n: s for n, s in properties.items() if "minimum" in s and n not in ("num_ctx", "priority")}
+    assert len(bounded) >= 9
+    for field, schema in bounded.items():
+        low = schema["minimum"]
+        assert await status(field, low - 1) == 400, field
+        if schema.get("exclusiveMinimum"):
+            assert await status(field, low) == 400, field
+        elif field not in ("max_tokens", "max_completion_tokens"):
+            assert await status(field, low) == 200, field
+        if "maximum" in schema:
+            assert await status(field, schema["maximum"] + 1) == 400, field
+            if field != "min_tokens":
+                assert await status(field, schema["maximum"]) == 200, field

@@ -12,7 +12,8 @@ from tests.api.conftest import client_of, make_app
 from tests.fakes.backend import FakeBackend
 from tidemill.api.keys import ApiKeys
 from tidemill.api.origin import is_loopback
-from tidemill.core.errors import AuthenticationError, ConfigurationError
+from tidemill.core.backend import BackendState
+from tidemill.core.errors import AuthenticationError, ConfigurationError, EngineFailedError, OverloadedError
 
 KEY, OTHER = "sk-first-key-123", "sk-second-key-45"
 ROUTES = [
@@ -218,9 +219,46 @@ async def test_what_is_not_there_is_a_typed_error(
     assert answer.headers.get("allow") == allow
 
 
-async def test_ready_tells_the_state(client: httpx.AsyncClient, backend: FakeBackend) -> None:
-    from tidemill.core.backend import BackendState
+async def test_every_request_that_the_engine_never_took_is_counted_once(backend: FakeBackend) -> None:
+    refused: list[str] = []
+    body = {"model": "tiny", "prompt": "x"}
+    async with client_of(make_app(backend, KEY, on_refusal=refused.append)) as client:
+        await client.post("/v1/completions", json=body)
+        client.headers["authorization"] = f"Bearer {KEY}"
+        await client.get("/nope")
+        await client.get("/v1/completions")
+        await client.post("/v1/completions", json={**body, "suffix": "x"})
+        await client.post("/v1/completions", json={**body, "unknown": 1})
+        await client.post("/v1/completions", json={**body, "model": "other"})
+        await client.post("/api/generate", json={**body, "options": {"temperature": 9}})
+        backend.refuse = OverloadedError("Full.")
+        await client.post("/v1/completions", json=body)
+        backend.state, backend.refuse = BackendState.STARTING, None
+        await client.post("/v1/completions", json=body)
+        assert (await client.get("/ready")).status_code == 503
+    assert refused == [
+        "AuthenticationError",
+        "RouteNotFoundError",
+        "MethodError",
+        "UnsupportedFieldError",
+        "InvalidRequestError",
+        "ModelNotFoundError",
+        "InvalidRequestError",
+        "OverloadedError",
+        "UnavailableError",
+    ]
 
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_what_fails_after_it_was_taken_is_no_refusal(backend: FakeBackend, *, stream: bool) -> None:
+    refused: list[str] = []
+    backend.failure = EngineFailedError("Died.")
+    async with client_of(make_app(backend, on_refusal=refused.append)) as client:
+        await client.post("/v1/completions", json={"model": "tiny", "prompt": "x", "stream": stream})
+    assert refused == []
+
+
+async def test_ready_tells_the_state(client: httpx.AsyncClient, backend: FakeBackend) -> None:
     assert (await client.get("/ready")).json()["state"] == "ready"
     for state in set(BackendState) - {BackendState.READY}:
         backend.state = state

@@ -144,7 +144,7 @@ VALUES: dict[str, list[Any]] = {
     "/api/generate": [
         {"options": []},
         {"options": {"temperature": 3}},
-        {"options": {"num_predict": 0}},
+        {"options": {"num_predict": 1.5}},
         {"options": {"num_predict": -3}},
         {"options": {"top_k": -5}},
         {"options": {"repeat_penalty": -1}},
@@ -195,7 +195,7 @@ def _is_wrong(base: dict[str, Any], path: str, field: str, value: object) -> boo
     takes_boolean = field == "stream"
     takes_list = field in ("stop", "messages") and value == []
     takes_object = field in ("logit_bias", "options") and value == {}
-    known = field in base or path.startswith("/v1") or field in ("stream", "options")
+    known = field in base or path.startswith("/v1") or field in ("stream", "options", "stop")
     return not known or not ((takes_boolean and value is True) or takes_list or takes_object)
 
 

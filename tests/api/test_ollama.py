@@ -113,10 +113,11 @@ async def test_options_reach_the_backend(client: httpx.AsyncClient, backend: Fak
     assert (sampling.repetition_penalty, sampling.presence_penalty, sampling.frequency_penalty) == (1.2, 0.1, 0.2)
 
 
+@pytest.mark.parametrize("limit", [0, -1, -2])
 async def test_defaults_are_ollamas_and_the_models_own_come_first(
-    client: httpx.AsyncClient, backend: FakeBackend
+    client: httpx.AsyncClient, backend: FakeBackend, limit: int
 ) -> None:
-    await generate(client, options={"num_predict": -2, "seed": -1})
+    await generate(client, options={"num_predict": limit, "seed": -1})
     backend.model = msgspec.structs.replace(backend.model, default_sampling={"temperature": 0.3})
     await generate(client, options={"repeat_last_n": 0, "repeat_penalty": 1.5})
     first, second = (request.sampling for request in backend.requests)
@@ -141,6 +142,8 @@ async def test_options_that_are_not_honoured_are_refused_by_name(
     ("name", "value"),
     [
         ("format", "json"),
+        ("format", {"type": "object"}),
+        ("think", "high"),
         ("images", ["x"]),
         ("think", True),
         ("suffix", "x"),
@@ -160,6 +163,23 @@ async def test_fields_that_are_not_honoured_are_refused_by_name(
     answer = await generate(client, **{name: value})
     assert answer.status_code == 400
     assert name in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("field", "body"),
+    [
+        ("format", {"format": "json"}),
+        ("think", {"think": "high"}),
+        ("tools", {"tools": [{"type": "function"}]}),
+        ("messages[0].images", {"messages": [{**TURN[0], "images": ["x"]}]}),
+    ],
+)
+async def test_what_is_refused_says_why_and_what_is_taken(
+    client: httpx.AsyncClient, field: str, body: dict[str, Any]
+) -> None:
+    error = (await chat(client, **body)).json()["error"]
+    assert error.startswith(f"The field '{field}' is not supported: ")
+    assert "only" in error
 
 
 async def test_a_long_duration_is_judged_in_linear_time(client: httpx.AsyncClient) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import logging
 import socket
 
 import httpx
@@ -11,6 +12,7 @@ import uvloop
 
 from tests.api.conftest import Serve
 from tests.fakes.backend import FakeBackend
+from tests.fakes.serving import Serving
 
 
 @pytest.fixture(
@@ -277,3 +279,65 @@ async def test_every_request_of_a_pipeline_learns_that_its_client_has_left(
         await asyncio.wait_for(backend.closed.wait(), 5)
     assert backend.num_deltas < len(backend.words)
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+LATE = HEAD + b"x-request-id: mine-1\r\ncontent-length: 100\r\n\r\nxx"
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (LATE, 408),
+        (b"GET / HT", 408),
+        (b"HELLO\r\n\r\n", 400),
+        (LATE.replace(b"content-length: 100", b"transfer-encoding: chunked"), 400),
+        (HEAD + b"x: " + b"y" * 5000 + b"\r\n\r\n", 431),
+    ],
+)
+async def test_a_refusal_below_the_application_has_an_id_one_log_line_and_one_count(
+    serve: Serve, caplog: pytest.LogCaptureFixture, sent: bytes, status: int
+) -> None:
+    refused: list[str] = []
+    with caplog.at_level(logging.DEBUG, "tidemill.access"):
+        async with serve(on_refusal=refused.append, header_timeout_seconds=0.1, max_header_bytes=2048) as server:
+            head, _, body = (await server.raw(sent)).partition(b"\r\n\r\n")
+    assert status_of(head) == status
+    assert json.loads(body)["error"]["code"] == "bad_http_request"
+    (request_id,) = [line[14:].decode() for line in head.split(b"\r\n") if line.startswith(b"x-request-id: ")]
+    assert request_id
+    (record,) = (r for r in caplog.records if r.name == "tidemill.access")
+    fields = vars(record)["fields"]
+    assert (fields["status"], fields["error"], fields["request_id"]) == (status, "BadHttpError", request_id)
+    assert "disconnected" not in fields
+    if b"mine-1" in sent:
+        assert request_id == "mine-1"
+        assert fields["path"] == "/v1/completions"
+    assert refused == ["BadHttpError"]
+
+
+async def test_a_request_that_has_its_answer_gets_no_second_one(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    refused: list[str] = []
+    late = LATE.replace(b"/v1/completions", b"/nope")
+    with caplog.at_level(logging.DEBUG, "tidemill.access"):
+        async with serve(on_refusal=refused.append, header_timeout_seconds=0.1) as server:
+            answer = await server.raw(late)
+    assert status_of(answer) == 404
+    assert answer.count(b"HTTP/1.1") == 1
+    assert len([r for r in caplog.records if r.name == "tidemill.access"]) == 1
+    assert refused == ["RouteNotFoundError"]
+
+
+async def test_a_refused_request_behind_one_under_way_has_a_line_of_its_own(
+    serve: Serve, backend: FakeBackend, caplog: pytest.LogCaptureFixture
+) -> None:
+    backend.gate = lambda _: asyncio.ensure_future(asyncio.Event().wait())
+    with caplog.at_level(logging.DEBUG, "tidemill.access"):
+        async with serve(header_timeout_seconds=0.1) as server:
+            await _until_cut(server, request(stream=True) + LATE)
+    statuses = sorted(vars(r)["fields"]["status"] for r in caplog.records if r.name == "tidemill.access")
+    assert statuses == [408, 499]
+
+
+async def _until_cut(server: Serving, sent: bytes) -> None:
+    with contextlib.suppress(ConnectionError):
+        await server.raw(sent)

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from tests.cli.conftest import FakeSession
 from tidemill import __version__
 from tidemill.cli import main as command_line
+from tidemill.cli.chat import _lines as typed_lines
 from tidemill.config.leaves import leaves
 from tidemill.config.settings import Settings
 from tidemill.core.requests import ChatPrompt, TextPrompt
@@ -238,6 +239,20 @@ def test_a_conversation_keeps_its_turns(cli: Any, session: FakeSession) -> None:
         assert shown in err
 
 
+def test_the_end_of_a_conversation_leaves_the_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import io
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stdin", Terminal("one\n"))
+    assert list(typed_lines()) == ["one"]
+    assert capsys.readouterr().out == "> > \n"
+
+
 def test_ctrl_c_stops_the_answer_not_the_conversation(cli: Any, session: FakeSession) -> None:
     code, out, err = cli("chat", stdin="interrupt me\nand on\n")
     assert code == 0
@@ -294,6 +309,16 @@ def test_doctor_tells_the_machine_and_the_choice(cli: Any) -> None:
     assert code == 0
     assert "This machine" in out
     assert "KV cache" in out
+
+
+@pytest.mark.parametrize(("words", "reason"), [([], "doctor downloads nothing"), (["--offline"], "--offline is set")])
+def test_doctor_asks_only_the_cache(
+    cli: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: list[str], reason: str
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    code, out, _ = cli("doctor", "owner/name", *words)
+    assert code == 1
+    assert f"owner/name is not in the hub's cache and {reason}." in out
 
 
 def test_doctor_names_a_problem(cli: Any) -> None:

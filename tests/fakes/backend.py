@@ -47,7 +47,7 @@ def timings(num_prompt: int, num_output: int, *, cached: int = 0) -> SequenceTim
         num_output_tokens=num_output,
         num_preemptions=0,
         queue_seconds=0.1,
-        time_to_first_token_seconds=0.3,
+        time_to_first_token_seconds=0.3 if num_output else None,
         total_seconds=0.8,
     )
 
@@ -59,8 +59,9 @@ def token(text: str, logprob: float = -0.5) -> TokenLogprob:
 
 @dataclass
 class FakeBackend:
-    """Says `words` for every sequence, one a delta. `gate`, if set, is awaited before each delta.
+    """Says `words` for every sequence, one a delta, and none if none may be generated.
 
+    `gate`, if set, is awaited before each delta.
     `refuse` is raised before the first chunk; `fail_after` deltas, `failure` is raised. Every request and every closed
     generator is remembered.
     """
@@ -120,7 +121,7 @@ class FakeBackend:
         )
 
     def _validate(self, request: GenerationRequest) -> None:
-        validate_sampling(request.sampling, vocab_size=VOCAB_SIZE)
+        validate_sampling(request.sampling, vocab_size=VOCAB_SIZE, is_echo=request.echo)
         for prompt in request.prompts:
             if isinstance(prompt, ChatPrompt):
                 validate_messages(prompt)
@@ -133,15 +134,16 @@ class FakeBackend:
             known = tuple(PositionLogprobs(token(c), ()) for c in text[1:])
             asked = sampling.num_prompt_logprobs is not None
             yield Delta(index=index, text=text, prompt_logprobs=(None, *known) if asked else ())
-        for position, word in enumerate(self.words):
+        words = () if sampling.max_tokens == 0 else self.words
+        for position, word in enumerate(words):
             if self.failure is not None and position == self.fail_after:
                 raise self.failure
             if self.gate is not None:
                 await self.gate(position)
             yield Delta(index=index, text=word, token_ids=(position + 1,), logprobs=self._logprobs(request, word))
         finish = Finish(
-            reason=self.reason,
-            timings=timings(self.num_prompt_tokens, len(self.words), cached=self.num_cached_tokens),
+            reason=self.reason if words else FinishReason.LENGTH,
+            timings=timings(self.num_prompt_tokens, len(words), cached=self.num_cached_tokens),
         )
         yield Delta(index=index, finish=finish)
 

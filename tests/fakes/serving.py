@@ -5,8 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from starlette.types import ASGIApp
-
+from tidemill.api.edge import Edge
 from tidemill.config.settings import ServerSettings
 from tidemill.runtime.binding import bind, url_of
 from tidemill.runtime.http_server import HttpServer
@@ -33,7 +32,7 @@ class Serving:
 
 
 @contextlib.asynccontextmanager
-async def serving(app: ASGIApp, settings: ServerSettings) -> AsyncIterator[Serving]:
+async def serving(app: Edge, settings: ServerSettings) -> AsyncIterator[Serving]:
     """Serve `app` until the block ends."""
     with bind(settings) as sock:
         server = HttpServer(app, settings, sock)

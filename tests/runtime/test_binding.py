@@ -1,6 +1,8 @@
 """Where a server may listen, and what it says if it cannot."""
 
 import io
+import logging
+import re
 import shlex
 import socket
 
@@ -9,10 +11,11 @@ import pytest
 
 from tests.fakes.backend import MODEL
 from tidemill.api.keys import ApiKeys
-from tidemill.config.settings import ServerSettings
+from tidemill.config.settings import LogSettings, ServerSettings
 from tidemill.core.errors import ConfigurationError
 from tidemill.runtime.announcer import Announcer, curl_line
 from tidemill.runtime.binding import bind, check_exposure, url_of
+from tidemill.telemetry.logs import configure_logging
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.168.1.5", "example.org"])
@@ -63,28 +66,56 @@ def test_the_line_to_try_survives_a_shell() -> None:
         assert msgspec.json.decode(words[-1])["model"] == "it's"
 
 
-def test_progress_is_a_line_a_quarter_without_a_terminal() -> None:
+def test_progress_is_a_line_a_stage_without_a_terminal() -> None:
     out = io.StringIO()
     announcer = Announcer(out)
-    for percent in range(101):
-        announcer.progress("Loading weights", percent / 100)
+    for stage in ("starting", "loading weights"):
+        for percent in range(101):
+            announcer.progress(stage, percent / 100)
     announcer.ready("http://h:1", MODEL, needs_key=False)
     lines = out.getvalue().splitlines()
-    assert lines[:5] == [f"Loading weights: {p}%" for p in (0, 25, 50, 75, 100)]
-    assert lines[5].startswith("Tidemill serves tiny (1M parameters, fp32, context 128) on http://h:1")
+    assert lines[:2] == ["Starting ...", "Loading weights ..."]
+    assert lines[2].startswith("Tidemill serves tiny (1M parameters, fp32, context 128) on http://h:1")
     assert lines[-1].strip().startswith("curl http://h:1/v1/chat/completions")
 
 
-def test_progress_is_one_line_on_a_terminal() -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
+
+def test_progress_is_a_bar_on_a_terminal_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stderr", io.StringIO())
     out = Terminal()
     announcer = Announcer(out)
-    announcer.progress("Loading weights", 0.5)
-    announcer.progress("Loading weights", 7.0)
-    assert "\n" not in out.getvalue()
-    assert out.getvalue().endswith("100% Loading weights")
-    announcer.say("Done.")
-    assert out.getvalue().endswith("\r\x1b[KDone.\n")
+    announcer.progress("loading weights", 0.5)
+    announcer.progress("loading weights", 7.0)
+    announcer.say("Done [in part].")
+    announcer.settled()
+    shown = out.getvalue()
+    assert "Loading weights" in shown
+    assert "100%" in shown
+    assert "Done [in part].\n" in shown
+    assert shown.endswith("\x1b[2K")  # the bar's line is erased
+    announcer.say("After.")
+    assert out.getvalue() == f"{shown}After.\n"
+
+
+def test_a_log_line_on_the_terminal_goes_above_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    announcer = Announcer(terminal)
+    handler = logging.getLogger()
+    before = handler.handlers[:], handler.level
+    try:
+        configure_logging(LogSettings(log_format="text"))
+        announcer.progress("loading weights", 0.5)
+        logging.getLogger("tidemill.test").warning("beware")
+        announcer.settled()
+    finally:
+        handler.handlers[:], level = before
+        handler.setLevel(level)
+    line = next(line for line in terminal.getvalue().split("\n") if "beware" in line)
+    assert re.match(r"\d\d:\d\d:\d\d warn ", line.rpartition("\x1b[2K")[2])

@@ -1,5 +1,6 @@
 """The ASGI application: every route of every dialect over one backend, within the edge."""
 
+from collections.abc import Callable
 from random import Random
 
 from starlette.routing import Router
@@ -28,8 +29,11 @@ def create_app(
     clock: Clock,
     wall_clock: Clock,
     random: Random,
+    on_refusal: Callable[[str], None],
 ) -> Edge:
     """The application over `backend`. `wall_clock` gives Unix seconds; `random` draws ids and seeds.
+
+    `on_refusal` is told the class of the error of every request that the backend never accepted.
 
     Without a key one may reach the greeting, the probes and the documentation, which tell nothing about anybody's
     requests; everything else, metrics too, needs one if there are keys.
@@ -45,6 +49,7 @@ def create_app(
         keys=keys,
         guard=OriginGuard(settings.host),
         open_paths=open_paths,
+        on_refusal=on_refusal,
     )
 
 

@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Iterable
 from itertools import accumulate
 from types import NoneType
-from typing import Any, Generic, NoReturn, TypeVar, get_args, get_type_hints
+from typing import Any, Generic, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 from starlette.requests import Request
@@ -23,7 +23,8 @@ _LOCATION = re.compile(r"(?P<message>.*?) - at (?P<key>`key` in )?`\$\.?(?P<path
 _MISSING = re.compile(r"Object missing required field `(?P<name>.*?)`")
 _PATIENCE = 3
 """How many times the cap is read and thrown away after it, so that the client gets to read the refusal."""
-_REFUSED = "Expected `null`"
+_ENUM = re.compile(r"Invalid enum value (?P<value>.*)", re.DOTALL)
+_TAG = re.compile(r"Invalid value '")
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes:
@@ -66,8 +67,8 @@ def json_depth(document: bytes) -> int:
 class BodyDecoder(Generic[T]):
     """Decodes one kind of request.
 
-    A field whose type is `None` is one of the dialect that is not honoured here: null is absent, anything else is
-    refused by its name, with the field's description as the reason.
+    A field with a description is one of the dialect that is not honoured here, or only in part: what its type does not
+    take is refused by its name, with the description as the reason. Null is absent.
     """
 
     def __init__(self, kind: type[T], *, max_depth: int) -> None:
@@ -75,6 +76,8 @@ class BodyDecoder(Generic[T]):
         self._max_depth = max_depth
         self._decoder = msgspec.json.Decoder(kind)
         self._fields, self._reasons = _field_names(kind)
+        self._choices = _choices(kind)
+        self._tags = sorted({str(s.__struct_config__.tag) for s in _structs_within(kind) if s.__struct_config__.tag})
 
     def decode(self, body: bytes) -> T:
         """The request in `body`. Raises `InvalidRequestError` or `UnsupportedFieldError` with the field's name."""
@@ -91,6 +94,7 @@ class BodyDecoder(Generic[T]):
 
     def _explain(self, message: str) -> NoReturn:
         if found := _UNKNOWN.match(message):
+            self._refuse(found["path"] or "")
             name = found["name"][:100]
             near = difflib.get_close_matches(name, self._fields, n=1)
             where = f"{found['path']}.{name}" if found["path"] else name
@@ -102,28 +106,71 @@ class BodyDecoder(Generic[T]):
         if missing := _MISSING.match(text):
             where = f"{path}.{missing['name']}" if path else missing["name"]
             raise InvalidRequestError(f"The field '{where}' is required.", param=where)
-        leaf = path.rpartition(".")[2]
-        if text.startswith(_REFUSED) and leaf in self._reasons:
-            raise UnsupportedFieldError(path, reason=self._reasons[leaf])
+        self._refuse(path)
+        if _TAG.match(text):
+            raise UnsupportedFieldError(path, reason=f"it must be {_either(self._tags)}")
+        if enum := _ENUM.match(text):
+            allowed = self._choices.get(_names(path)[-1], [])
+            taken = f"be {_either(allowed)}" if allowed else "have another value"
+            what = f"it must {taken}, not {enum['value'][:100]}"
+            raise InvalidRequestError(f"The value of '{path}' is not valid: {what}.", param=path)
         if not path:
             raise InvalidRequestError(f"The body is not what this route takes: {text}.")
         key = "a key of " if located and located["key"] else ""
         raise InvalidRequestError(f"The value of {key}'{path}' is not valid: {text}.", param=path)
 
+    def _refuse(self, path: str) -> None:
+        """Refuse the field that `path` leads to or through, if it is one of those."""
+        names = _names(path)
+        for index, name in enumerate(names):
+            if name in self._reasons:
+                above = path.split(".")[:index]
+                raise UnsupportedFieldError(".".join([*above, name]), reason=self._reasons[name])
 
-def _field_names(kind: type[msgspec.Struct]) -> tuple[list[str], dict[str, str | None]]:
-    """Every field name of `kind` and of the structs within it, and the reasons of those that are refused."""
-    names: dict[str, None] = {}
-    reasons: dict[str, str | None] = {}
+
+def _names(path: str) -> list[str]:
+    """The names of fields in a path, without positions in lists."""
+    return [part.partition("[")[0] for part in path.split(".")]
+
+
+def _either(values: Iterable[str]) -> str:
+    return " or ".join(f"'{value}'" for value in values)
+
+
+def _hints(kind: type[msgspec.Struct]) -> Iterable[tuple[str, Any]]:
+    """Name and type of every field of `kind` and of the structs within it."""
     for struct in _structs_within(kind):
         hints = get_type_hints(struct, include_extras=True)
         for field in msgspec.structs.fields(struct):
-            hint = hints[field.name]
-            if (get_args(hint)[0] if hasattr(hint, "__metadata__") else hint) is NoneType:
-                reasons[field.encode_name] = _description(hint)
-            else:
-                names[field.encode_name] = None
+            yield field.encode_name, hints[field.name]
+
+
+def _field_names(kind: type[msgspec.Struct]) -> tuple[list[str], dict[str, str]]:
+    """The names of fields that take something, and the reasons of those that do not take everything."""
+    names: dict[str, None] = {}
+    reasons: dict[str, str] = {}
+    for name, hint in _hints(kind):
+        if (reason := _description(hint)) is not None:
+            reasons[name] = reason
+        if (get_args(hint)[0] if hasattr(hint, "__metadata__") else hint) is not NoneType:
+            names[name] = None
     return list(names), reasons
+
+
+def _choices(kind: type[msgspec.Struct]) -> dict[str, list[str]]:
+    """The values of fields that have a few, but for names that are used for more than one set of them."""
+    found: dict[str, list[str]] = {}
+    clashes = set()
+    for name, hint in _hints(kind):
+        if values := _literals(hint):
+            clashes |= {name} if found.setdefault(name, values) != values else set()
+    return {name: values for name, values in found.items() if name not in clashes}
+
+
+def _literals(hint: Any) -> list[str]:
+    if get_origin(hint) is Literal:
+        return [str(value) for value in get_args(hint)]
+    return [value for argument in get_args(hint) for value in _literals(argument)]
 
 
 def _description(hint: Any) -> str | None:

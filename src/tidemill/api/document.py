@@ -76,9 +76,13 @@ def without_null_type(schema: Any) -> Any:
 def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
     rest = _except(schema, "anyOf")
     members = [without_null_type(member) for member in schema["anyOf"] if member != _NULL]
-    if len(members) == 1 and "$ref" not in members[0]:
+    # `nullable` counts only beside a type, and an enumeration must have null among its values.
+    if len(members) == 1 and "enum" in members[0]:
+        values = [*members[0]["enum"], None]
+        return {"type": "string", **members[0], **rest, "nullable": True, "enum": values}
+    if len(members) == 1 and "type" in members[0]:
         return {**members[0], **rest, "nullable": True}
-    return {**rest, "anyOf": members, "nullable": True}
+    return {**rest, "anyOf": [*members, {"type": "string", "nullable": True, "enum": [None]}]}
 
 
 def _except(schema: dict[str, Any], left_out: str) -> dict[str, Any]:

@@ -25,6 +25,11 @@ from tidemill.core.errors import (
 
 OLLAMA_PREFIX = "/api/"
 
+
+class BadHttpError(RequestError):
+    """What arrived is not HTTP, not here in time, or has too large a head: refused below the application."""
+
+
 _STATUS: dict[type[TidemillError], int] = {
     AuthenticationError: 401,
     ForbiddenError: 403,
@@ -46,6 +51,7 @@ _CODE: dict[type[TidemillError], str] = {
     RouteNotFoundError: "route_not_found",
     MethodError: "method_not_allowed",
     RequestTooLargeError: "request_too_large",
+    BadHttpError: "bad_http_request",
     ContextLengthError: "context_length_exceeded",
     UnsupportedFieldError: "unsupported_field",
     RequestError: "invalid_value",

@@ -6,19 +6,22 @@ off once nothing has moved for the keep-alive time. Parsing and the ASGI exchang
 
 import asyncio
 import collections
-import logging
+from collections.abc import Callable
 from typing import Any, cast
 
 import httptools
 import msgspec
+from starlette.types import Scope
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from tidemill.api.errors import ErrorDetail, ErrorResponse
+from tidemill.api.errors import BadHttpError, openai_error
 from tidemill.config.settings import ServerSettings
 
-access_log = logging.getLogger("tidemill.access")
+Refused = Callable[[BadHttpError, int, Scope | None, str | None], str]
+"""Told a refusal: the error, its status, the scope of a request that the application serves, and the client's address;
+gives the request id for the answer."""
 
 _LINGER_SECONDS = 1.0
 
@@ -26,9 +29,12 @@ _LINGER_SECONDS = 1.0
 class GuardedProtocol(HttpToolsProtocol):
     """One connection."""
 
-    def __init__(self, settings: ServerSettings, config: Config, server_state: ServerState, **rest: Any) -> None:
+    def __init__(
+        self, settings: ServerSettings, refused: Refused, config: Config, server_state: ServerState, **rest: Any
+    ) -> None:
         super().__init__(config, server_state, **rest)
         self._limits = settings
+        self._refused = refused
         self._in_head = True
         self._head_bytes = 0
         self._in_request = False
@@ -195,18 +201,24 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._is_refused or self.transport.is_closing():
             return
         self._is_refused = True
-        fields = {"status": status, "client": self.client[0] if self.client else None, "error": message}
-        access_log.info("refused", extra={"fields": fields})
+        arriving = self.cycle if self._in_request and not self._in_head else None
+        if arriving is not None and arriving.response_complete:
+            # It has its answer, and does without the rest of its body.
+            self.transport.close()
+            return
         cycle = self._answering()
+        error = BadHttpError(message)
+        scope = cast(Scope, arriving.scope) if arriving is not None and arriving is cycle else None
+        request_id = self._refused(error, status, scope, self.client[0] if self.client else None)
         if cycle is not None and (cycle.response_started or len(self._unanswered) > 1):
             self.transport.abort()
             return
         # The application waits for the rest of the body: it is told that the client is gone.
         self._disconnect_all()
-        detail = ErrorDetail(message=message, type="invalid_request_error", param=None, code="bad_http_request")
-        body = msgspec.json.encode(ErrorResponse(error=detail))
+        body = msgspec.json.encode(openai_error(error))
         head = (
             STATUS_LINE[status] + b"content-type: application/json\r\nconnection: close\r\n"
+            b"x-request-id: " + request_id.encode() + b"\r\n"
             b"content-length: " + str(len(body)).encode() + b"\r\n\r\n"
         )
         self.transport.write(head + body)
@@ -217,11 +229,11 @@ class GuardedProtocol(HttpToolsProtocol):
         self._deadline = self.loop.call_later(_LINGER_SECONDS, self.transport.close)
 
 
-def protocol_class(settings: ServerSettings) -> type[asyncio.Protocol]:
-    """A protocol for uvicorn's `http` option that knows `settings`."""
+def protocol_class(settings: ServerSettings, refused: Refused) -> type[asyncio.Protocol]:
+    """A protocol for uvicorn's `http` option that knows `settings`, and tells `refused` whom it turned away."""
 
     class Bound(GuardedProtocol):
         def __init__(self, config: Config, server_state: ServerState, **rest: Any) -> None:
-            super().__init__(settings, config, server_state, **rest)
+            super().__init__(settings, refused, config, server_state, **rest)
 
     return cast(type[asyncio.Protocol], Bound)

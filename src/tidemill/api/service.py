@@ -68,4 +68,6 @@ class RequestFacts:
     num_output_tokens: int | None = None
     finish_reasons: list[str] = field(default_factory=list)
     error: str | None = None
+    refused_status: int | None = None
+    """The status of an answer that was given below the application."""
     disconnected: bool = False

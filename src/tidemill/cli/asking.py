@@ -90,7 +90,10 @@ def open_session(settings: Settings) -> "Iterator[Session]":
         task = bar.add_task("Starting", total=1.0)
 
         def show(stage: str, fraction: float | None) -> None:
-            bar.update(task, description=stage, completed=fraction or 0.0, total=None if fraction is None else 1.0)
+            description = stage[:1].upper() + stage[1:]
+            bar.update(
+                task, description=description, completed=fraction or 0.0, total=None if fraction is None else 1.0
+            )
 
         session = Session(settings, show)
         session.__enter__()

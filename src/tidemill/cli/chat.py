@@ -155,6 +155,9 @@ def _lines() -> Iterator[str]:
         try:
             line = input((". " if parts else prompt) if sys.stdin.isatty() else "")
         except EOFError:
+            if sys.stdin.isatty():
+                # What comes next, the shell's prompt at the latest, starts on a line of its own.
+                print()
             if parts:
                 yield "\n".join(parts)
             return

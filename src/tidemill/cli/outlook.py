@@ -41,7 +41,9 @@ def _choose(settings: Settings) -> Outlook:
     from tidemill.runner.memory import memory_of
 
     asked = settings.model
-    spec = load_spec(resolve_model(asked.model, revision=asked.revision, offline=True))
+    why_offline = "--offline is set" if asked.offline else "doctor downloads nothing"
+    folder = resolve_model(asked.model, revision=asked.revision, offline=True, why_offline=why_offline)
+    spec = load_spec(folder)
     device = choose_device(asked.device)
     dtype = choose_dtype(
         asked.precision, checkpoint_dtype=spec.torch_dtype, has_fast_bf16=has_fast_bf16(device, cpu_flags())

@@ -2,49 +2,71 @@
 
 import json
 import shlex
+import sys
 from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TaskProgressColumn, TextColumn
 
 from tidemill.core.backend import ModelInfo
 
-_BAR = 24
-_STEP = 0.25
-
 
 class Announcer:
-    """Writes to `out`: on a terminal a line that moves, elsewhere a line a stage and a quarter."""
+    """Writes to `out`: on a terminal a bar that goes when the start is over, elsewhere a line a stage."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self._moves = out.isatty()
-        self._is_open = False
-        self._told: tuple[str, int] | None = None
+        self._bar: tuple[Progress, TaskID] | None = None
+        self._stage: str | None = None
 
     def progress(self, stage: str, fraction: float) -> None:
         """A stage of the start is `fraction` (0..1) done."""
-        fraction = min(max(fraction, 0.0), 1.0)
         if self._moves:
-            bar = ("=" * round(fraction * _BAR)).ljust(_BAR)
-            self._out.write(f"\r\033[K[{bar}] {fraction:4.0%} {stage}")
-            self._is_open = True
-        elif (told := (stage, int(fraction / _STEP))) != self._told:
-            self._told = told
-            self._out.write(f"{stage}: {fraction:.0%}\n")
-        self._out.flush()
+            bar, task = self._bar or self._open_bar()
+            bar.update(task, description=_sentence(stage), completed=min(max(fraction, 0.0), 1.0))
+        elif stage != self._stage:
+            self._write(f"{_sentence(stage)} ...")
+        self._stage = stage
+
+    def settled(self) -> None:
+        """The start is over, one way or the other: the bar goes."""
+        if self._bar is not None:
+            self._bar[0].stop()
+        self._bar = None
+        self._stage = None
 
     def say(self, text: str) -> None:
         """A line of its own."""
-        if self._is_open:
-            self._out.write("\r\033[K")
-            self._is_open = False
+        if self._bar is None:
+            self._write(text)
+        else:
+            self._bar[0].console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def _write(self, text: str) -> None:
         self._out.write(f"{text}\n")
         self._out.flush()
 
+    def _open_bar(self) -> tuple[Progress, TaskID]:
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+        console = Console(file=self._out)
+        # On one and the same terminal a log line would run into the bar; to a file it goes as ever.
+        bar = Progress(*columns, console=console, transient=True, redirect_stderr=sys.stderr.isatty())
+        self._bar = bar, bar.add_task("Starting", total=1.0)
+        bar.start()
+        return self._bar
+
     def ready(self, url: str, model: ModelInfo, *, needs_key: bool) -> None:
         """The server is up: where, what, and how to try it."""
+        self.settled()
         size = f"{model.num_parameters / 1e6:.0f}M parameters, {model.precision}, context {model.max_model_len}"
         self.say(f"Tidemill serves {model.names[0]} ({size}) on {url}")
         self.say(f"API docs: {url}/docs")
         self.say(f"Try it:\n  {curl_line(url, model, needs_key=needs_key)}")
+
+
+def _sentence(stage: str) -> str:
+    return stage[:1].upper() + stage[1:]
 
 
 def curl_line(url: str, model: ModelInfo, *, needs_key: bool) -> str:

@@ -6,8 +6,8 @@ import socket
 from collections.abc import Generator
 
 import uvicorn
-from starlette.types import ASGIApp
 
+from tidemill.api.edge import Edge
 from tidemill.api.protocol import protocol_class
 from tidemill.config.settings import ServerSettings
 
@@ -18,11 +18,11 @@ _GOODBYE_SECONDS = 5
 class HttpServer(uvicorn.Server):
     """One server on one socket."""
 
-    def __init__(self, app: ASGIApp, settings: ServerSettings, sock: socket.socket) -> None:
+    def __init__(self, app: Edge, settings: ServerSettings, sock: socket.socket) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
-                http=protocol_class(settings),
+                http=protocol_class(settings, app.refused_below),
                 ws="none",
                 lifespan="off",
                 log_config=None,

@@ -20,8 +20,8 @@ from tidemill import __version__
 from tidemill.api.app import create_app
 from tidemill.api.keys import ApiKeys
 from tidemill.config.settings import Settings
+from tidemill.core.backend import BackendState
 from tidemill.core.clock import monotonic
-from tidemill.core.errors import SetupError
 from tidemill.engine.client.client import EngineClient
 from tidemill.engine.client.events import EngineDied, EngineEvent, EngineLoaded, LoadProgress, StateChanged
 from tidemill.engine.client.model_info import names_of
@@ -42,21 +42,23 @@ T = TypeVar("T")
 
 
 def serve(settings: Settings, *, out: TextIO = sys.stdout) -> int:
-    """Serve until a signal; the exit status: 0 after a shutdown in order, 1 if it could not start or was cut short."""
+    """Serve until a signal; the exit status: 0 after a shutdown in order, 1 if it was cut short.
+
+    Raises `SetupError` if it cannot start.
+    """
     configure_logging(settings.log)
     announcer = Announcer(out)
+    path = settings.server.api_key_file
+    keys = ApiKeys() if path is None else ApiKeys.load(Path(path).expanduser())
+    check_exposure(settings.server, keys)
     try:
-        path = settings.server.api_key_file
-        keys = ApiKeys() if path is None else ApiKeys.load(Path(path).expanduser())
-        check_exposure(settings.server, keys)
         with bind(settings.server) as sock:
             _raise_descriptor_limit()
             service = ServiceProcess(settings, keys, sock, announcer)
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 return runner.run(service.run())
-    except SetupError as error:
-        announcer.say(f"Error: {error}")
-        return 1
+    finally:
+        announcer.settled()
 
 
 def _raise_descriptor_limit() -> None:
@@ -87,6 +89,7 @@ class ServiceProcess:
             clock=monotonic,
             wall_clock=time.time,
             random=SystemRandom(),
+            on_refusal=lambda error: metrics.refused(error).inc(),
         )
         self._http = HttpServer(app, settings.server, sock)
 
@@ -146,14 +149,19 @@ class ServiceProcess:
                 self._announcer.progress(stage, fraction)
             case StateChanged(state, detail):
                 self._recorder.state(state)
-                log.info(detail, extra={"fields": {"state": state.value}})
+                # An engine that stops before any was ready could not start: the error that ends the start says why.
+                told = "The engine is stopped." if state is BackendState.STOPPED else detail
+                log.info(told, extra={"fields": {"state": state.value}})
             case EngineLoaded(start, info):
+                self._announcer.settled()
                 if start > 1:
                     self._recorder.restarted()
                 fields = {"start": start, "load_seconds": round(info.load_seconds, 3)}
                 log.info("engine loaded", extra={"fields": fields})
             case EngineDied(reason, num_failed, restart_in):
                 self._recorder.ended()
+                if restart_in is None:
+                    return
                 facts = {"reason": reason, "num_failed_requests": num_failed, "restart_in_seconds": restart_in}
                 log.warning("engine ended", extra={"fields": facts})
 

@@ -11,10 +11,10 @@ from tidemill.config.settings import LogSettings
 _SHORT = {"DEBUG": "debug", "INFO": "info", "WARNING": "warn", "ERROR": "error", "CRITICAL": "fatal"}
 
 
-def configure_logging(settings: LogSettings, stream: TextIO = sys.stderr) -> None:
-    """Send every log record of this process to `stream`, as `settings` say."""
-    as_json = settings.log_format == "json" or (settings.log_format == "auto" and not stream.isatty())
-    handler = logging.StreamHandler(stream)
+def configure_logging(settings: LogSettings, stream: TextIO | None = None) -> None:
+    """Send every log record of this process to `stream`, or else to standard error, as `settings` say."""
+    handler = _StandardErrorHandler(sys.stderr) if stream is None else logging.StreamHandler(stream)
+    as_json = settings.log_format == "json" or (settings.log_format == "auto" and not handler.stream.isatty())
     handler.setFormatter(JsonFormatter() if as_json else TextFormatter())
     root = logging.getLogger()
     for old in root.handlers[:]:
@@ -24,6 +24,15 @@ def configure_logging(settings: LogSettings, stream: TextIO = sys.stderr) -> Non
     # Below errors uvicorn tells about its own start and stop, and about what clients send: the service and the access
     # log do that themselves.
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
+
+
+class _StandardErrorHandler(logging.StreamHandler[TextIO]):
+    """Writes to what standard error is when a record comes: a progress bar takes its place for a while."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """The record as a line."""
+        self.stream = sys.stderr
+        super().emit(record)
 
 
 def _fields_of(record: logging.LogRecord) -> dict[str, Any]:

@@ -60,7 +60,10 @@ class Metrics:
         self.step_seconds = self._counter("tidemill_engine_step_seconds", "Time spent in steps.")
         self.engine_restarts = self._counter("tidemill_engine_restarts", "Engine processes that were replaced.")
         self._refusals = Counter(
-            "tidemill_request_refusals", "Requests refused, by error.", (*_LABEL, "error"), registry=registry
+            "tidemill_request_refusals",
+            "Requests refused before the engine took them, by error.",
+            (*_LABEL, "error"),
+            registry=registry,
         )
         self.state = Gauge("tidemill_engine_state", "1 for the state it is in.", (*_LABEL, "state"), registry=registry)
         build = Gauge("tidemill_build_info", "The version of this server.", ("version",), registry=registry)

@@ -5,7 +5,6 @@ from contextlib import aclosing
 
 from tidemill.core.backend import Backend, BackendState, Health, ModelInfo
 from tidemill.core.clock import Clock
-from tidemill.core.errors import TidemillError
 from tidemill.core.requests import Accepted, Delta, Finish, GenerationChunk, GenerationRequest
 from tidemill.core.stats import StepStats
 from tidemill.telemetry.metrics import Metrics
@@ -48,7 +47,10 @@ class EngineRecorder:
 
 
 class RecordedBackend:
-    """A backend whose requests are counted, each sequence exactly once, however it ends."""
+    """A backend whose requests are counted, each sequence exactly once, however it ends.
+
+    Refusals are not counted here: most never come this far.
+    """
 
     def __init__(self, backend: Backend, metrics: Metrics, clock: Clock) -> None:
         self._backend = backend
@@ -63,9 +65,6 @@ class RecordedBackend:
                 async for chunk in chunks:
                     count.chunk(chunk)
                     yield chunk
-        except TidemillError as error:
-            count.failed(error)
-            raise
         except Exception:
             count.ended("error")
             raise
@@ -89,13 +88,11 @@ class _RequestCount:
         self._clock = clock
         self._num_open = 0
         self._num_sequences = len(request.prompts) * request.n
-        self._is_accepted = False
         self._last_token: dict[int, float] = {}
 
     def chunk(self, chunk: GenerationChunk) -> None:
         """Another chunk has come."""
         if isinstance(chunk, Accepted):
-            self._is_accepted = True
             self._num_open = self._num_sequences
             self._metrics.prompt_tokens.inc(sum(chunk.num_prompt_tokens))
             return
@@ -122,13 +119,6 @@ class _RequestCount:
         self._metrics.request_latency.observe(timings.total_seconds)
         if timings.time_to_first_token_seconds is not None:
             self._metrics.time_to_first_token.observe(timings.time_to_first_token_seconds)
-
-    def failed(self, error: TidemillError) -> None:
-        """The request was refused, or ended in `error`."""
-        if self._is_accepted:
-            self.ended("error")
-        else:
-            self._metrics.refused(type(error).__name__).inc()
 
     def ended(self, reason: str) -> None:
         """Nothing more will come: sequences that have no finish ended for `reason`. Only the first call counts."""

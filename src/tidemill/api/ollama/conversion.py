@@ -29,7 +29,8 @@ RENAMED = {
 """Names of `SamplingParams` in this dialect."""
 
 _TAG = ":latest"
-_NO_LIMIT = (-1, -2)
+_NO_LIMIT = (0, -1, -2)
+"""Values of `num_predict` that set no limit, in Ollama as here: its loop only ends at a limit above 0."""
 _DEFAULTS: dict[str, float] = {"temperature": 0.8, "top_k": 40, "top_p": 0.9, "min_p": 0.0, "repetition_penalty": 1.0}
 """Ollama's documented defaults, but for its penalty of 1.1 over the last 64 tokens: penalties here span the context."""
 _NUMBER = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"

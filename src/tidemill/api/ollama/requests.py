@@ -1,4 +1,6 @@
-"""Requests of Ollama's dialect on the wire. Null means absent. A field of type `None` is known and refused by name.
+"""Requests of Ollama's dialect on the wire. Null means absent.
+
+A field of type `None` is known and refused by name; one with a description is, but for the values of its type.
 
 What some fields mean here, where a model is always loaded and a prompt is never cut:
 - `keep_alive`: a promise to keep the model loaded is kept whatever its length; 0, which asks to unload it, is refused.
@@ -12,6 +14,22 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+from tidemill.api.bounds import (
+    MinP,
+    NumLogprobs,
+    OnlyFalse,
+    Penalty,
+    PositiveCount,
+    RepetitionPenalty,
+    Seed,
+    StopText,
+    StopTexts,
+    Temperature,
+    TopK,
+    TopP,
+)
+
+EmptyList = Annotated[list[Any], Meta(max_length=0)]
 TheServers = Annotated[None, Meta(description="it is the server's to decide, with the options of 'tidemill serve'")]
 NotHere = Annotated[None, Meta(description="this server does not offer it")]
 TextOnly = Annotated[None, Meta(description="only text goes in and out")]
@@ -20,18 +38,18 @@ TextOnly = Annotated[None, Meta(description="only text goes in and out")]
 class OllamaOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How tokens are chosen and when to end."""
 
-    temperature: float | None = None
-    top_k: int | None = None
-    top_p: float | None = None
-    min_p: float | None = None
-    seed: int | None = None
-    num_predict: int | None = None
-    stop: str | list[str] | None = None
-    repeat_penalty: float | None = None
+    temperature: Temperature | None = None
+    top_k: TopK | None = None
+    top_p: TopP | None = None
+    min_p: MinP | None = None
+    seed: Seed | None = None
+    num_predict: Annotated[int, Meta(extra_json_schema={"minimum": -2})] | None = None
+    stop: StopText | StopTexts | None = None
+    repeat_penalty: RepetitionPenalty | None = None
     repeat_last_n: int | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    num_ctx: int | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    num_ctx: PositiveCount | None = None
     num_keep: int | None = None
     tfs_z: float | None = None
     typical_p: float | None = None
@@ -64,16 +82,18 @@ class OllamaFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     stream: bool | None = None
     options: OllamaOptions | None = None
     keep_alive: str | int | float | None = None
-    format: Literal[""] | None = None
-    """Only empty: output in a form is not offered yet."""
-    think: bool | None = None
-    """Only false: reasoning is not told apart from the answer."""
+    format: Annotated[
+        Literal[""] | None, Meta(description="output in a form is not offered yet, only an empty one")
+    ] = None
+    think: Annotated[
+        OnlyFalse | None, Meta(description="reasoning is not told apart from the answer, so only false is taken")
+    ] = None
     logprobs: bool | None = None
-    top_logprobs: int | None = None
-    truncate: bool | None = None
-    """Only false: a prompt that does not fit is an error."""
-    shift: bool | None = None
-    """Only false: a full context ends the answer."""
+    top_logprobs: NumLogprobs | None = None
+    truncate: OnlyFalse | None = None
+    """A prompt that does not fit is an error."""
+    shift: OnlyFalse | None = None
+    """A full context ends the answer."""
 
 
 class OllamaGenerateRequest(OllamaFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -84,11 +104,12 @@ class OllamaGenerateRequest(OllamaFields, frozen=True, kw_only=True, forbid_unkn
     raw: bool | None = None
     stop: str | list[str] | None = None
     """As `options.stop`: where LangChain's first releases put it."""
-    context: Annotated[list[int], Meta(max_length=0)] | None = None
-    """Only empty: send the conversation to /api/chat instead."""
-    images: Annotated[list[Any], Meta(max_length=0)] | None = None
-    suffix: Literal[""] | None = None
-    template: Literal[""] | None = None
+    context: Annotated[
+        EmptyList | None, Meta(description="only an empty list is taken; send the conversation to /api/chat instead")
+    ] = None
+    images: Annotated[EmptyList | None, Meta(description="only text goes in and out, so only an empty list")] = None
+    suffix: Annotated[Literal[""] | None, Meta(description="text is continued, not filled in")] = None
+    template: Annotated[Literal[""] | None, Meta(description="the model's own template is used")] = None
     width: TextOnly = None
     height: TextOnly = None
     steps: TextOnly = None
@@ -114,7 +135,7 @@ class OllamaMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     role: Literal["system", "user", "assistant", "tool"]
     content: str | None = None
-    images: Annotated[list[Any], Meta(max_length=0)] | None = None
+    images: Annotated[EmptyList | None, Meta(description="only text goes in and out, so only an empty list")] = None
     tool_calls: list[OllamaToolCall] | None = None
     tool_name: str | None = None
     tool_call_id: str | None = None
@@ -125,8 +146,7 @@ class OllamaChatRequest(OllamaFields, frozen=True, kw_only=True, forbid_unknown_
     """Continue a conversation. Without messages: say that the model is loaded."""
 
     messages: list[OllamaMessage] | None = None
-    tools: Annotated[list[Any], Meta(max_length=0)] | None = None
-    """Only empty: tool calling is not offered yet."""
+    tools: Annotated[EmptyList | None, Meta(description="tool calling is not offered yet, only an empty list")] = None
 
 
 class OllamaShowRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -1,4 +1,6 @@
-"""Requests of OpenAI's dialect on the wire. Null means absent. A field of type `None` is known and refused by name.
+"""Requests of OpenAI's dialect on the wire. Null means absent, and so does what is empty where that means nothing.
+
+A field of type `None` is known and refused by name; one with a description is, but for the values of its type.
 
 Accepted for what OpenAI defines them to be, labels with no effect on the answer: `user`, `safety_identifier`,
 `metadata` and `prompt_cache_key` (prefix caching is on for everybody). Everything else is honoured or refused.
@@ -8,6 +10,26 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+from tidemill.api.bounds import (
+    FROM_ONE_MESSAGE,
+    Count,
+    MinP,
+    NumLogprobs,
+    OnlyFalse,
+    Penalty,
+    PositiveCount,
+    Priority,
+    RepetitionPenalty,
+    Seed,
+    StopText,
+    StopTexts,
+    StopTokenIds,
+    Temperature,
+    TopK,
+    TopP,
+)
+
+EmptyList = Annotated[list[Any], Meta(max_length=0)]
 Text = Annotated[None, Meta(description="only text goes in and out")]
 NoTools = Annotated[None, Meta(description="tool calling is not offered yet")]
 OneWay = Annotated[None, Meta(description="this server has one way of serving a request")]
@@ -18,8 +40,8 @@ class StreamOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """How to stream. With `include_usage` the last chunk before the end carries the token counts."""
 
     include_usage: bool | None = None
-    include_obfuscation: bool | None = None
-    """Only false: chunks are never padded."""
+    include_obfuscation: OnlyFalse | None = None
+    """Chunks are never padded."""
     continuous_usage_stats: Annotated[None, Meta(description="usage comes once, at the end")] = None
 
 
@@ -78,29 +100,31 @@ class SamplingFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     model: str
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    n: int | None = None
-    max_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
+    n: PositiveCount | None = None
+    max_tokens: Count | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
     logit_bias: dict[int, float] | None = None
-    seed: int | None = None
-    stop: str | list[str] | None = None
+    seed: Seed | None = None
+    stop: StopText | StopTexts | None = None
     user: str | None = None
     metadata: dict[str, str] | None = None
-    top_k: int | None = None
-    min_p: float | None = None
-    repetition_penalty: float | None = None
-    min_tokens: int | None = None
+    top_k: TopK | None = None
+    min_p: MinP | None = None
+    repetition_penalty: RepetitionPenalty | None = None
+    min_tokens: Count | None = None
     ignore_eos: bool | None = None
-    stop_token_ids: list[int] | None = None
+    stop_token_ids: StopTokenIds | None = None
     include_stop_str_in_output: bool | None = None
     skip_special_tokens: bool | None = None
-    priority: int | None = None
-    store: bool | None = None
-    """Only false: nothing is stored."""
-    service_tier: Literal["auto", "default"] | None = None
+    priority: Priority | None = None
+    store: OnlyFalse | None = None
+    """Nothing is stored."""
+    service_tier: Annotated[
+        Literal["auto", "default"] | None, Meta(description="there is one tier, 'auto' or 'default'")
+    ] = None
     truncate_prompt_tokens: Annotated[None, Meta(description="a prompt is never cut")] = None
     use_beam_search: NotHere = None
     length_penalty: NotHere = None
@@ -112,8 +136,10 @@ class SamplingFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     guided_grammar: NotHere = None
     structured_outputs: NotHere = None
     return_token_ids: NotHere = None
-    logits_processors: NotHere = None
-    response_format: ResponseFormat | None = None
+    logits_processors: Annotated[EmptyList | None, Meta(description="this server does not offer it")] = None
+    response_format: Annotated[
+        ResponseFormat | None, Meta(description="output in a form is not offered yet, only the type 'text'")
+    ] = None
 
 
 class CompletionRequest(SamplingFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -121,10 +147,10 @@ class CompletionRequest(SamplingFields, frozen=True, kw_only=True, forbid_unknow
 
     prompt: str | list[str | int | list[int]]
     echo: bool | None = None
-    logprobs: int | None = None
-    best_of: int | None = None
+    logprobs: NumLogprobs | None = None
+    best_of: PositiveCount | None = None
     """Only equal to n: nothing is generated that is not returned."""
-    suffix: Annotated[None, Meta(description="text is continued, not filled in")] = None
+    suffix: Annotated[Literal[""] | None, Meta(description="text is continued, not filled in")] = None
     prompt_embeds: Text = None
     add_special_tokens: NotHere = None
 
@@ -132,19 +158,23 @@ class CompletionRequest(SamplingFields, frozen=True, kw_only=True, forbid_unknow
 class ChatCompletionRequest(SamplingFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Continue a conversation."""
 
-    messages: list[ChatMessage]
-    max_completion_tokens: int | None = None
+    messages: Annotated[list[ChatMessage], FROM_ONE_MESSAGE]
+    max_completion_tokens: Count | None = None
     logprobs: bool | None = None
-    top_logprobs: int | None = None
+    top_logprobs: NumLogprobs | None = None
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
-    modalities: list[Literal["text"]] | None = None
+    modalities: Annotated[list[Literal["text"]] | None, Meta(description="only text goes in and out")] = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
-    tools: NoTools = None
-    tool_choice: Literal["none"] | None = None
+    tools: Annotated[EmptyList | None, Meta(description="tool calling is not offered yet, only an empty list")] = None
+    tool_choice: Annotated[
+        Literal["none"] | None, Meta(description="tool calling is not offered yet, only the choice 'none'")
+    ] = None
     parallel_tool_calls: NoTools = None
-    functions: NoTools = None
+    functions: Annotated[EmptyList | None, Meta(description="tool calling is not offered yet, only an empty list")] = (
+        None
+    )
     function_call: NoTools = None
     audio: Text = None
     prediction: NotHere = None
@@ -155,7 +185,9 @@ class ChatCompletionRequest(SamplingFields, frozen=True, kw_only=True, forbid_un
     prompt_cache_retention: OneWay = None
     moderation: NotHere = None
     chat_template: Annotated[None, Meta(description="the model's own template is used")] = None
-    chat_template_kwargs: Annotated[None, Meta(description="the model's own template is used")] = None
-    documents: NotHere = None
+    chat_template_kwargs: Annotated[
+        Annotated[dict[str, Any], Meta(max_length=0)] | None, Meta(description="the model's own template is used")
+    ] = None
+    documents: Annotated[EmptyList | None, Meta(description="this server does not offer it")] = None
     echo: Annotated[None, Meta(description="only /v1/completions echoes")] = None
     add_special_tokens: NotHere = None

@@ -16,11 +16,17 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?"
 
 
 def resolve_model(
-    model: str, *, revision: str | None = None, offline: bool = False, progress: Callable[[str], None] | None = None
+    model: str,
+    *,
+    revision: str | None = None,
+    offline: bool = False,
+    why_offline: str = "--offline is set",
+    progress: Callable[[str], None] | None = None,
 ) -> Path:
     """The folder of `model`: 'minnow' (which ships with the package), a local folder, or a hub id.
 
-    `progress` is told in words what takes time. Raises ModelLoadError when it cannot be had.
+    `progress` is told in words what takes time, and `why_offline` tells the user why the hub is not asked. Raises
+    ModelLoadError when the model cannot be had.
     """
     if model == BUNDLED:
         return _bundled()
@@ -33,7 +39,8 @@ def resolve_model(
         raise ModelLoadError(
             f"There is no folder {model}.", next_step="Give a local folder or a hub id like owner/name."
         )
-    return _from_hub(model, revision=revision, offline=offline, progress=progress)
+    why_missing = f" and {why_offline}" if offline else ", and the hub cannot be reached"
+    return _from_hub(model, revision=revision, offline=offline, why_missing=why_missing, progress=progress)
 
 
 def _bundled() -> Path:
@@ -45,7 +52,9 @@ def _bundled() -> Path:
     return folder
 
 
-def _from_hub(model: str, *, revision: str | None, offline: bool, progress: Callable[[str], None] | None) -> Path:
+def _from_hub(
+    model: str, *, revision: str | None, offline: bool, why_missing: str, progress: Callable[[str], None] | None
+) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -73,9 +82,8 @@ def _from_hub(model: str, *, revision: str | None, offline: bool, progress: Call
             next_step="Check its name; for a private model log in with `hf auth login`.",
         ) from error
     except LocalEntryNotFoundError as error:
-        why = " and --offline is set." if offline else ", and the hub cannot be reached."
         raise ModelLoadError(
-            f"{model} is not in the hub's cache{why}",
+            f"{model} is not in the hub's cache{why_missing}.",
             next_step="Fetch it once with a connection, or name a local folder.",
         ) from error
     except (HFValidationError, HfHubHTTPError, OSError) as error:
