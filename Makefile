@@ -65,7 +65,8 @@ docs: .venv/.develop ## Renew the parts of the docs that come from the code
 	@$(BIN)/python -m tidemill.config.reference > docs/reference/settings.md
 
 train: .venv/.train ## Train minnow, the bundled model (hours; resumable)
-	@$(BIN)/python -m training.train $(ARGS)
+	@OMP_NUM_THREADS=1 MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000 \
+		$(BIN)/python -m training.train $(ARGS)
 
 eval: .venv/.train ## Evaluate minnow on both held-out sets
 	@$(BIN)/python -m training.evaluate $(ARGS)

@@ -1,0 +1,69 @@
+"""Turns conversations into padded micro-batches of like length; the step number alone decides which conversations."""
+
+from dataclasses import dataclass
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from training.mixture import draw_sample
+from training.sample import PAD, Sample, render
+from training.world import Split
+
+LENGTH_STEP = 8  # few different shapes: each new one costs a CPU its preparation and its memory
+
+
+@dataclass(frozen=True, slots=True)
+class MicroBatch:
+    """`ids` and `learn` (batch, length); padding stands at the end and is never learnt."""
+
+    ids: Tensor
+    learn: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """The tokens of a conversation and which of them the model should learn to write."""
+
+    ids: list[int]
+    learn: list[bool]
+
+
+def encode(tokenizer: Tokenizer, sample: Sample) -> Encoded:
+    """The tokens of a conversation, piece by piece."""
+    ids: list[int] = []
+    learn: list[bool] = []
+    for text, learnt in render(sample):
+        piece = tokenizer.encode(text, add_special_tokens=False).ids
+        ids += piece
+        learn += [learnt] * len(piece)
+    return Encoded(ids, learn)
+
+
+def step_samples(tokenizer: Tokenizer, seed: int, split: Split, step: int, size: int, max_tokens: int) -> list[Encoded]:
+    """The conversations of one optimizer step; those that do not fit the context are left out."""
+    encoded = (encode(tokenizer, draw_sample(seed, split, index)) for index in range(step * size, (step + 1) * size))
+    return [one for one in encoded if len(one.ids) <= max_tokens]
+
+
+def micro_batches(tokenizer: Tokenizer, samples: list[Encoded], tokens: int) -> list[MicroBatch]:
+    """The conversations sorted by length and cut into batches of at most so many tokens, padding included."""
+    pad = tokenizer.token_to_id(PAD)
+    assert pad is not None
+    batches: list[MicroBatch] = []
+    group: list[Encoded] = []
+    for sample in [*sorted(samples, key=lambda one: len(one.ids)), None]:
+        if group and (sample is None or len(sample.ids) * (len(group) + 1) > tokens):
+            batches.append(_pad(group, pad))
+            group = []
+        if sample is not None:
+            group.append(sample)
+    return batches
+
+
+def _pad(group: list[Encoded], pad: int) -> MicroBatch:
+    longest = max(len(one.ids) for one in group)
+    length = -(-longest // LENGTH_STEP) * LENGTH_STEP
+    ids = torch.tensor([one.ids + [pad] * (length - len(one.ids)) for one in group])
+    learn = torch.tensor([one.learn + [False] * (length - len(one.learn)) for one in group])
+    return MicroBatch(ids, learn)

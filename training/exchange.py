@@ -1,0 +1,37 @@
+"""What a task hands out: turns of a conversation, and what has to stand before them."""
+
+from dataclasses import dataclass
+
+from training.sample import Message, Tool, ToolCall
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """Some turns; `joins` says whether other exchanges may come before and after."""
+
+    task: str
+    messages: tuple[Message, ...]
+    system: str = ""
+    tools: tuple[Tool, ...] = ()
+    exact: bool = True
+    joins: bool = True
+
+
+def ask(text: str) -> Message:
+    """A message of the user."""
+    return Message("user", text)
+
+
+def reply(text: str) -> Message:
+    """A message of the assistant."""
+    return Message("assistant", text)
+
+
+def call(*calls: ToolCall) -> Message:
+    """A message of the assistant that only calls tools."""
+    return Message("assistant", "", calls)
+
+
+def turns(task: str, question: str, answer: str, exact: bool = True) -> Exchange:
+    """One question and its answer."""
+    return Exchange(task, (ask(question), reply(answer)), exact=exact)

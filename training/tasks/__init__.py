@@ -1,0 +1,1 @@
+"""One file for each thing minnow can do; each draws exchanges from a world."""
