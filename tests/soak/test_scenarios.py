@@ -12,7 +12,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.fakes.http_stream import HttpStream
+from tests.fakes.http_stream import HttpStream, sip
 from tests.fakes.live_server import LiveServer, live_server
 from tests.fakes.metrics_page import read_metrics, wait_for_metric
 
@@ -74,18 +74,11 @@ async def test_slow_readers(server: LiveServer) -> None:
 
     before = await gaps()
     memory = api.memory_info().rss
-    streams = [
-        await HttpStream.post(
-            server.port, "/v1/completions", {**GREEDY, "prompt": f"Slow {i}", "max_tokens": 1500}, buffer_bytes=1
-        )
-        for i in range(50)
-    ]
-
-    async def sip(stream: HttpStream) -> None:
-        while await stream.reader.read(1):
-            await asyncio.sleep(1.0)
-
-    sipping = [asyncio.create_task(sip(stream)) for stream in streams]
+    bodies = [{**GREEDY, "prompt": f"Slow {i}", "max_tokens": 1500} for i in range(50)]
+    begun = asyncio.Semaphore(0)
+    sipping = [asyncio.create_task(sip(server.port, "/v1/completions", body, 1.0, begun)) for body in bodies]
+    for _ in sipping:
+        await begun.acquire()
     # The slow ones' tokens are generated first, into bounded buffers; measured is what they cost afterwards.
     assert await asyncio.to_thread(wait_for_metric, server.url, "vllm:num_requests_running", 0.0, 120.0) == 0.0
     after = await gaps()
@@ -93,8 +86,6 @@ async def test_slow_readers(server: LiveServer) -> None:
     for task in sipping:
         task.cancel()
     await asyncio.gather(*sipping, return_exceptions=True)
-    for stream in streams:
-        await stream.cut()
     p99 = [values[int(len(values) * 0.99)] for values in (before, after)]
     assert p99[1] <= 1.5 * p99[0], (p99, statistics.median(before), statistics.median(after))
 
