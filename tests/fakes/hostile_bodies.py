@@ -94,6 +94,16 @@ MUTATIONS: tuple[Mutation, ...] = (
 )  # fmt: skip
 
 
+NEVER_VALID: tuple[Mutation, ...] = (_nested, _truncated, _noise, _another_document, _not_numbers, _too_long)
+
+
+def hostile_bodies(rng: random.Random, count: int) -> Iterator[tuple[str, bytes]]:
+    """`count` pairs of path and body, none of which is a valid request."""
+    for _ in range(count):
+        path = rng.choice(list(VALID))
+        yield path, rng.choice(NEVER_VALID)(rng, json.loads(json.dumps(VALID[path])))
+
+
 def fuzzed_bodies(rng: random.Random, count: int) -> Iterator[tuple[str, bytes]]:
     """`count` pairs of path and body. A few may happen to be valid requests for a token or so."""
     for _ in range(count):

@@ -72,12 +72,13 @@ def test_logits_equal_transformers(name: str, tmp_path: Path) -> None:
     torch.testing.assert_close(got, want, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen3"])
 @pytest.mark.parametrize("length", [1, 17, 700])
-def test_greedy_tokens_equal_transformers(family: str, length: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", CASES)
+def test_greedy_tokens_equal_transformers(name: str, length: int, tmp_path: Path) -> None:
     import transformers
 
-    make_checkpoint(family, tmp_path)
+    family, overrides = CASES[name]
+    make_checkpoint(family, tmp_path, **overrides)
     model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
     prompt = tokens(length)
     settings = transformers.GenerationConfig(max_new_tokens=12, do_sample=False, eos_token_id=None)
