@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import logging
 import re
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -154,7 +155,7 @@ def in_dialect(error: RequestError, renamed: Mapping[str, str]) -> RequestError:
     return error
 
 
-class _GenerationResponse(Response):
+class _GenerationResponse(Response, ABC):
     """What both kinds of answer share: the first chunk decides the status, and a client that leaves ends the work."""
 
     def __init__(
@@ -191,8 +192,9 @@ class _GenerationResponse(Response):
             recorder.delta(chunk)
             yield chunk
 
+    @abstractmethod
     async def _answer(self, accepted: Accepted, recorder: _Recorder, send: Send) -> None:
-        raise NotImplementedError
+        """Send the answer to what was accepted."""
 
 
 class StreamedResponse(_GenerationResponse):
