@@ -2,6 +2,8 @@
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -180,3 +182,20 @@ def test_a_compiler_that_fails_or_lies_is_replaced_by_plain_torch(monkeypatch: p
     assert choose_backend(torch.device("cpu")).name == "numba"
     monkeypatch.setattr(attention, "paged_attention", lambda *_: None)
     assert choose_backend(torch.device("cpu")).name != "numba"
+
+
+def test_numba_leaves_the_number_of_threads_alone() -> None:
+    """In a process of its own: the pool starts once, and what it did on its start would be long past here."""
+    program = """
+import numba, torch
+torch.set_num_threads(1)
+from tidemill.kernels.cpu.backend import NumbaBackend
+backend = NumbaBackend()
+for _ in range(3):
+    backend.check()
+    assert (torch.get_num_threads(), numba.get_num_threads()) == (1, 1)
+"""
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "NUMBA_NUM_THREADS": "2"}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -54,6 +54,10 @@ class NumbaBackend:
 
     def __init__(self) -> None:
         self._products = TorchBackend()
+        # Numba's pool, as it starts, raises OpenMP's number of threads for everybody: so start it now, and put it back.
+        num_threads = torch.get_num_threads()
+        numba.set_num_threads(min(num_threads, config.NUMBA_NUM_THREADS))
+        torch.set_num_threads(num_threads)
 
     def check(self) -> None:
         """Compile and run a norm and attention, so that a broken compiler shows at start. Raises what Numba raises."""
