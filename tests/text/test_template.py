@@ -1,5 +1,7 @@
 import datetime as dt
+import itertools
 import json
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from tests.text.conftest import CHATML, write_folder
 from tidemill.core.errors import InvalidRequestError, ModelLoadError
 from tidemill.core.messages import FunctionCall, Message, Role, ToolCall
 from tidemill.core.requests import ChatPrompt
+from tidemill.text.sandbox import MAX_SECONDS, ChatEnvironment, TemplateBudgetError
 from tidemill.text.template import ChatTemplate
 
 TURNS = """{%- if messages[0].role == 'system' %}
@@ -204,6 +207,54 @@ BOMBS = [
     "{% set big = 'a' * 10**6 %}{% for i in range(100000) %}{% set x = big.split('b') %}{% endfor %}",
     "{% for i in range(100000) recursive %}{{ loop(range(100000)) }}{% endfor %}",
 ]
+
+
+# Each makes or reads far more than it is charged for by the length of what it names.
+SLY_BOMBS = [
+    "{% set b = 'x' * 8000000 %}{% for i in range(9) %}{% set x = b[i:] %}{% endfor %}",
+    "{{ ('%(a)9999d' * 20000) % {'a': 1} }}",
+    "{{ ('{0:9999}' * 20000).format(1) }}",
+    "{% set b = 'x' * 1000000 %}{{ (('{0}' * 200).format(b)) | length }}",
+    "{% set b = 'x' * 1000000 %}{{ ([b] * 200 ~ '') | length }}",
+    "{% set b = 'x' * 1000000 %}{{ ([b] * 200) | string | length }}",
+    "{% set b = 'x' * 1000000 %}{{ ([b] * 200) | tojson | length }}",
+    "{% set b = 'x' * 1000000 %}{{ [[b] * 200] | join | length }}",
+    "{% set b = 'x' * 1000000 %}{% set d = {'a': [b] * 200} %}{{ (d.items() ~ '') | length }}",
+    "{% set ns = namespace(a=['x' * 1000000] * 200) %}{{ (ns ~ '') | length }}",
+    "{% set n=namespace(a=[1]*9999) %}{% for i in 'x' * 99 %}{% set n.a=[n.a] %}{% endfor %}{{ n.a|tojson(indent=99)}}",
+]
+
+
+@pytest.mark.parametrize("source", SLY_BOMBS)
+def test_nothing_is_made_before_it_is_charged(source: str) -> None:
+    template = ChatTemplate(source, {})
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidRequestError, match="more work than a rendering may take"):
+            template.render(chat(("user", "x")))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 100_000_000
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% for i in range(9) %}{% set x = range(9) | select('equalto', -1) | list %}{% endfor %}",
+        "{% for i in range(9) %}{% endfor %}",
+        "{{ 'a' in 'b' }}",
+        "{% if 'a' is in b %}{% endif %}",
+    ],
+)
+def test_what_reads_and_makes_nothing_is_bounded_by_time(source: str) -> None:
+    now = itertools.count(step=MAX_SECONDS)
+    environment = ChatEnvironment(dt.datetime.now, clock=lambda: float(next(now)))
+    template = environment.from_string(source)
+    environment.reset()
+    next(now)
+    with pytest.raises(TemplateBudgetError):
+        template.render(b="b")
 
 
 @pytest.mark.parametrize("source", BOMBS)

@@ -276,6 +276,45 @@ def test_deeply_nested_call_arguments_are_just_text(preparer: PromptPreparer) ->
     assert preparer.prepare(request(prompt)).prompts[0].token_ids
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        '{"a": "\\ud800"}',
+        '{"\\ud800": 1}',
+        '{"a": [["\\u0000"]]}',
+        '{"a":' * 65 + "1" + "}" * 65,
+        '{"a":' * 500 + "1" + "}" * 500,
+    ],
+)
+def test_call_arguments_that_spell_no_text_or_nest_too_deep_are_refused(
+    preparer: PromptPreparer, arguments: str
+) -> None:
+    call = ToolCall(id="a", function=FunctionCall(name="f", arguments=arguments))
+    prompt = ChatPrompt(messages=(Message(role="assistant", content="", tool_calls=(call,)),))
+    with pytest.raises(InvalidRequestError, match="tool_calls"):
+        preparer.prepare(request(prompt))
+
+
+def test_log_probabilities_of_prompts_are_bounded_in_all(byte_text: ModelText) -> None:
+    preparer = PromptPreparer(byte_text, max_model_len=1000, max_choices=128)
+    prompt = TokensPrompt(token_ids=(1,) * 990)
+    sampling = SamplingParams(seed=0, max_tokens=1, num_logprobs=20, num_prompt_logprobs=20)
+    assert preparer.prepare(request(*[prompt] * 48, sampling=sampling)).prompts
+    for many in (request(*[prompt] * 49, sampling=sampling), request(prompt, n=49, sampling=sampling)):
+        with pytest.raises(InvalidRequestError, match="log-probabilities") as caught:
+            preparer.prepare(many)
+        assert caught.value.param == "num_prompt_logprobs"
+
+
+def test_a_conversation_that_cannot_fit_as_a_whole_is_refused_without_tokenizing_it(
+    preparer: PromptPreparer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Tokenizer, "encode", lambda *_, **__: pytest.fail("it was tokenized"))
+    prompt = ChatPrompt(messages=(user("x" * 100),) * 4096)
+    with pytest.raises(ContextLengthError, match="at least"):
+        preparer.prepare(request(prompt))
+
+
 def test_a_chat_without_a_template_says_so(folders: dict[str, Path]) -> None:
     preparer = PromptPreparer(ModelText.load(folders["metaspace"]), max_model_len=64, max_choices=1)
     with pytest.raises(InvalidRequestError, match="no chat template"):

@@ -1,14 +1,16 @@
 """The environment chat templates run in. Owns what a template may do and how much; knows no messages.
 
 A template comes with a model and is not trusted: it runs in Jinja's immutable sandbox, and every loop turn, macro call
-and character it makes is charged to a budget, so that none can hang the process or eat its memory.
+and character it makes is charged to a budget of work and of processor time, so that none can hang the process or eat
+its memory.
 """
 
 import datetime as dt
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+import time
+from collections.abc import Callable, Iterable, Mapping, MappingView
+from typing import Any, cast
 
 import jinja2
 from jinja2 import nodes
@@ -16,16 +18,29 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Namespace
+
+from tidemill.core.clock import Clock
 
 MAX_WORK = 64 * 1024 * 1024
 """Characters made, plus a fixed charge for each loop turn and call, in one rendering."""
+MAX_SECONDS = 5.0
+"""Processor time of one rendering: some single operations read much and make nothing that could be charged."""
 _TURN_CHARGE = 256
+_NUMBER_CHARGE = 16
 _MAX_STRING = 16 * 1024 * 1024
 _MAX_ITEMS = 1_000_000
 _MAX_WIDTH = 10_000
 _MAX_INT_BITS = 4096
 _WIDTH_FILTERS = ("center", "indent", "wordwrap", "truncate", "batch", "slice", "round")
 _WIDTH_METHODS = frozenset({"center", "ljust", "rjust", "zfill", "expandtabs"})
+# These look at the items of a list; every other filter turns what it is given into text.
+_ITEM_FILTERS = (
+    *("abs", "attr", "batch", "count", "d", "default", "dictsort", "first", "float", "groupby", "int", "items"),
+    *("last", "length", "list", "map", "max", "min", "reject", "rejectattr", "reverse", "round", "select"),
+    *("selectattr", "slice", "sort", "unique"),
+)
+_CONTAINERS = (list, tuple, set, dict, MappingView, Namespace)
 _REMOVED_FILTERS = ("random", "pprint", "urlize", "sum", "xmlattr")
 _REMOVED_GLOBALS = ("lipsum",)
 
@@ -43,18 +58,22 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
 
     intercepted_binops = frozenset(["*", "**", "%", "+"])
 
-    def __init__(self, now: Callable[[], dt.datetime]) -> None:
+    def __init__(self, now: Callable[[], dt.datetime], clock: Clock = time.thread_time) -> None:
+        """`now` is the time of day that a template may show; `clock` is this thread's processor time."""
         super().__init__(
             trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, GenerationBlock], finalize=self._finalize
         )
-        self._work_left = MAX_WORK
-        self.filters["tojson"] = _to_json
+        self._clock = clock
+        self.reset()
+        self.filters["tojson"] = self._to_json
         for name in _REMOVED_FILTERS:
             del self.filters[name]
         for name in _REMOVED_GLOBALS:
             del self.globals[name]
         for name, function in list(self.filters.items()):
-            self.filters[name] = self._metered(function, checks_widths=name in _WIDTH_FILTERS)
+            self.filters[name] = self._metered(name, function)
+        for name in list(self.tests):
+            self.tests[name] = self._timed(cast(Callable[..., Any], self.tests[name]))
         self.filters["join"] = self._join
         self.filters["replace"] = self._replace
         self.filters["format"] = lambda text, *args, **kwargs: self._format_percent(text, kwargs or args)
@@ -64,19 +83,24 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
     def reset(self) -> None:
         """Give the next rendering its whole budget."""
         self._work_left = MAX_WORK
+        self._deadline = self._clock() + MAX_SECONDS
 
     def charge(self, amount: int) -> str:
         """Take `amount` from the budget; returns "" so that it can stand in an output. Raises `TemplateBudgetError`."""
         self._work_left -= amount
-        if self._work_left < 0:
+        if self._work_left < 0 or self._clock() > self._deadline:
             raise TemplateBudgetError("it needs more work than a rendering may take")
         return ""
 
     def concat_bounded(self, *parts: Any) -> str:
         """The `~` operator."""
-        text = "".join(str(part) for part in parts)
+        text = "".join(self._text(part) for part in parts)
         self._sized(text)
         return text
+
+    def slice_bounded(self, value: Any, start: Any, stop: Any, step: Any) -> Any:
+        """`value[start:stop:step]`, which copies."""
+        return self._sized(value[start:stop:step])
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """`*`, `**`, `%` and `+`, each with a bound on what it makes."""
@@ -107,9 +131,16 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
         """The sandbox's own stand-in for `str.format`, for formats of bounded width."""
         wrapped = super().wrap_str_format(value)
-        if wrapped is not None:
-            _check_format(value.__self__)
-        return wrapped
+        if wrapped is None:
+            return None
+        text = str(value.__self__)
+
+        def bounded(*args: Any, **kwargs: Any) -> str:
+            _check_format(text)
+            self._charge_format(text, "{", (*args, *kwargs.values()))
+            return wrapped(*args, **kwargs)
+
+        return bounded
 
     def _generate(
         self, source: nodes.Template, name: str | None, filename: str | None, defer_init: bool = False
@@ -119,12 +150,31 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         return super()._generate(source, name, filename, defer_init=defer_init)
 
     def _finalize(self, value: Any) -> Any:
-        if isinstance(value, str):
-            self.charge(len(value))
-        elif isinstance(value, list | tuple | dict):
-            value = str(value)
-            self.charge(len(value))
-        return value
+        self.charge(len(value) if isinstance(value, str) else 0)
+        return self._text(value) if isinstance(value, _CONTAINERS) else value
+
+    def _text(self, value: Any) -> str:
+        """`str(value)`, charged before it is made if it is no text yet."""
+        self._weigh(value)
+        return str(value)
+
+    def _weigh(self, value: Any, indent: int = 0) -> None:
+        """Charge what is inside `value` as text: a list that holds one long text many times is spelled out in full."""
+        stack = [(value, 1)] if isinstance(value, _CONTAINERS) else []
+        while stack:
+            item, depth = stack.pop()
+            if isinstance(item, Namespace):
+                item = item._Namespace__attrs  # noqa: SLF001 - it is what its repr shows
+            if isinstance(item, str):
+                self.charge(len(item))
+            elif isinstance(item, int):
+                self.charge(_NUMBER_CHARGE + item.bit_length() // 3)
+            elif isinstance(item, _CONTAINERS):
+                inner = [*item, *item.values()] if isinstance(item, dict) else list(cast(Iterable[Any], item))
+                self.charge(len(inner) * (1 + indent * depth))
+                stack += ((each, depth + 1) for each in inner)
+            else:
+                self.charge(_NUMBER_CHARGE)
 
     def _sized(self, value: Any) -> Any:
         if isinstance(value, str):
@@ -135,17 +185,30 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
             self._check_items(len(value))
         return value
 
-    def _metered(self, function: Callable[..., Any], *, checks_widths: bool) -> Callable[..., Any]:
+    def _metered(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """The filter, charged for what it reads and makes. Keeps the mark by which Jinja passes a context first."""
 
         def metered(*args: Any, **kwargs: Any) -> Any:
-            if checks_widths:
+            if name in _WIDTH_FILTERS:
                 _check_widths((*args, *kwargs.values()))
+            if name not in _ITEM_FILTERS:
+                for arg in args:
+                    self._weigh(arg)
             self.charge(sum(len(arg) for arg in args if isinstance(arg, str | list | tuple | dict)))
             return self._sized(function(*args, **kwargs))
 
         metered.__dict__.update(getattr(function, "__dict__", {}))
         return metered
+
+    def _timed(self, test: Callable[..., Any]) -> Callable[..., Any]:
+        """The test, which makes nothing but may read much. Keeps the marks as `_metered` does."""
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            self.charge(1)
+            return test(*args, **kwargs)
+
+        timed.__dict__.update(getattr(test, "__dict__", {}))
+        return timed
 
     def _check_items(self, count: int) -> None:
         self.charge(count)
@@ -154,24 +217,43 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
 
     def _join(self, value: Iterable[Any], d: str = "", attribute: str | int | None = None) -> str:
         items = [item[attribute] if attribute is not None else item for item in value]
-        texts = [str(item) for item in items]
+        texts = [self._text(item) for item in items]
         self.charge(sum(map(len, texts)) + len(d) * len(texts))
         return str(d).join(texts)
 
     def _replace(self, text: Any, old: Any, new: Any, count: int | None = None) -> str:
-        text, old, new = str(text), str(old), str(new)
+        text, old, new = self._text(text), self._text(old), self._text(new)
         self.charge(len(text) + text.count(old) * len(new))
         return str(text).replace(old, new, -1 if count is None else count)
 
     def _format_percent(self, text: Any, values: Any) -> str:
-        text = str(text)
+        text = self._text(text)
         if "*" in text or re.search(r"\d{5}", text):
             raise TemplateBudgetError("it formats to a width that is too large")
         given = values if isinstance(values, tuple | Mapping) else (values,)
-        items = given.values() if isinstance(given, Mapping) else given
-        self.charge(len(text) + text.count("%") * max((len(str(item)) for item in items), default=0))
+        self._charge_format(text, "%", given.values() if isinstance(given, Mapping) else given)
         formatted: str = text % given
         return formatted
+
+    def _charge_format(self, text: str, sign: str, values: Iterable[Any]) -> None:
+        """Charge for formatting `values`: each place may take the longest of them, and has its own width."""
+        longest = max((len(self._text(value)) for value in values), default=0)
+        widths = sum(int(number[0]) for number in re.finditer(r"[0-9]+", text))
+        self.charge(len(text) + text.count(sign) * longest + widths)
+
+    def _to_json(
+        self,
+        value: Any,
+        ensure_ascii: bool = False,
+        indent: int | None = None,
+        separators: tuple[str, str] | None = None,
+        sort_keys: bool = False,
+    ) -> str:
+        """JSON without the HTML escapes of Jinja's own filter, as chat templates expect."""
+        if isinstance(indent, int):
+            _check_widths((indent * 100,))
+            self._weigh(value, abs(indent))
+        return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
 class GenerationBlock(Extension):
@@ -190,7 +272,7 @@ def _charge(amount: int) -> nodes.Call:
 
 
 def _weave_charges(source: nodes.Template) -> None:
-    """Charge each turn of a loop, each macro's call, each literal text put out, and replace `~`.
+    """Charge each turn of a loop, each macro's call, each literal text put out, and bound some operators.
 
     What runs again and again is the body of a loop or of a macro, so that these are the only places that need a charge.
     """
@@ -204,7 +286,7 @@ def _weave_charges(source: nodes.Template) -> None:
         loop.body.insert(0, nodes.Output([_charge(_TURN_CHARGE + literal)]))
         if isinstance(loop, nodes.For) and loop.test is not None:
             loop.test = nodes.And(nodes.Not(_charge(_TURN_CHARGE)), loop.test)
-    _replace_concat(source)
+    _bind_operators(source)
     assert source.environment is not None
     source.set_environment(source.environment)
 
@@ -218,23 +300,30 @@ def _own_data(node: nodes.Node) -> list[nodes.TemplateData]:
     return [data for child in node.iter_child_nodes() for data in _own_data(child)]
 
 
-def _replace_concat(node: nodes.Node) -> None:
+def _bind_operators(node: nodes.Node) -> None:
     for field, value in node.iter_fields():
         if isinstance(value, list):
             for index, item in enumerate(value):
                 if isinstance(item, nodes.Node):
-                    _replace_concat(item)
+                    _bind_operators(item)
                     value[index] = _bounded(item)
         elif isinstance(value, nodes.Node):
-            _replace_concat(value)
+            _bind_operators(value)
             setattr(node, field, _bounded(value))
 
 
 def _bounded(node: nodes.Node) -> nodes.Node:
-    if not isinstance(node, nodes.Concat):
-        return node
-    target = nodes.EnvironmentAttribute("concat_bounded")
-    return nodes.Call(target, node.nodes, [], None, None, lineno=node.lineno)
+    """The node with its bound, if it is an operator that the sandbox does not intercept: `~`, a slice, a comparison."""
+    if isinstance(node, nodes.Concat):
+        target = nodes.EnvironmentAttribute("concat_bounded")
+        return nodes.Call(target, node.nodes, [], None, None, lineno=node.lineno)
+    if isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Slice):
+        bounds = [bound or nodes.Const(None) for bound in (node.arg.start, node.arg.stop, node.arg.step)]
+        target = nodes.EnvironmentAttribute("slice_bounded")
+        return nodes.Call(target, [node.node, *bounds], [], None, None, lineno=node.lineno)
+    if isinstance(node, nodes.Compare):
+        return nodes.And(nodes.Not(_charge(1)), node, lineno=node.lineno)
+    return node
 
 
 def _check_product(left: Any, right: Any) -> None:
@@ -260,19 +349,6 @@ def _check_widths(values: Iterable[Any]) -> None:
 def _check_format(text: str) -> None:
     if re.search(r"\d{5}", text) or re.search(r":[^}]*\{", text):
         raise TemplateBudgetError("it formats to a width that is too large")
-
-
-def _to_json(
-    value: Any,
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    """JSON without the HTML escapes of Jinja's own filter, as chat templates expect."""
-    if isinstance(indent, int):
-        _check_widths((indent * 100,))
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
 def _raise_exception(message: Any) -> None:

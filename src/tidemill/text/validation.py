@@ -11,14 +11,19 @@ from tidemill.core.messages import Message
 from tidemill.core.requests import ChatPrompt, GenerationRequest, Prompt, SamplingParams, TextPrompt, TokensPrompt
 from tidemill.text.injection import ControlTokenGuard
 from tidemill.text.model_text import ModelText
+from tidemill.text.template import parse_arguments
 
 MAX_LOGPROBS = 20
+MAX_PROMPT_LOGPROBS = 1_000_000
+"""Log-probabilities of prompt tokens that one request may ask for: all of them are held until they are read."""
 MAX_LOGIT_BIAS = 1024
 MAX_STOPS = 16
 MAX_STOP_CHARS = 1024
 MAX_STOP_TOKEN_IDS = 128
 MAX_MESSAGES = 4096
 MAX_TOOL_CALLS = 128
+MAX_ARGUMENT_DEPTH = 64
+"""Nesting of a tool call's arguments, which are JSON within a string, and so not counted with the body's own."""
 MAX_LABEL_CHARS = 512
 """Length of a request id, a cache salt, or a name within a message."""
 
@@ -62,6 +67,7 @@ class PromptPreparer:
         if request.max_context_tokens is not None:
             limit = min(limit, request.max_context_tokens)
         prompts = tuple(self._prepare_prompt(prompt, request.sampling, limit) for prompt in request.prompts)
+        _check_prompt_logprobs(request, sum(len(prompt.token_ids) for prompt in prompts))
         return PreparedRequest(request, prompts)
 
     def _check_request(self, request: GenerationRequest) -> None:
@@ -120,7 +126,10 @@ class PromptPreparer:
         for message in prompt.messages:
             self._refuse_oversized(message.content or "", limit, wanted, "messages")
         rendered = self._text.template.render(self._guard.protect(prompt))
-        return self._guard.encode(rendered), self._guard.plain(rendered), prompt.continue_final_message, "messages"
+        text = self._guard.plain(rendered)
+        # Names, tool calls and many short messages add up too.
+        self._refuse_oversized(text, limit, wanted, "messages")
+        return self._guard.encode(rendered), text, prompt.continue_final_message, "messages"
 
     def _refuse_oversized(self, text: str, limit: int, wanted: int, param: str) -> None:
         """Raise `ContextLengthError` for a text that cannot fit, without the seconds that tokenizing it would take."""
@@ -219,7 +228,38 @@ def _check_message(param: str, message: Message) -> None:
         if label is not None:
             _check_label(param, label)
     for call in message.tool_calls:
-        check_text(f"{param}.tool_calls", call.function.arguments)
+        _check_arguments(f"{param}.tool_calls", call.function.arguments)
+
+
+def _check_prompt_logprobs(request: GenerationRequest, num_prompt_tokens: int) -> None:
+    if (num_top := request.sampling.num_prompt_logprobs) is None:
+        return
+    count = num_prompt_tokens * request.n * (1 + num_top)
+    if count > MAX_PROMPT_LOGPROBS:
+        raise InvalidRequestError(
+            f"{count} log-probabilities of prompt tokens are more than the {MAX_PROMPT_LOGPROBS} of one request.",
+            param="num_prompt_logprobs",
+            next_step="Send fewer prompts in one request, or ask for fewer log-probabilities.",
+        )
+
+
+def _check_arguments(param: str, arguments: str) -> None:
+    """Check the text and what it spells: escapes in JSON can spell what no text holds. Without recursion."""
+    check_text(param, arguments)
+    level = [parse_arguments(arguments)]
+    for _ in range(MAX_ARGUMENT_DEPTH + 1):
+        inner = []
+        for value in level:
+            if isinstance(value, str):
+                check_text(param, value)
+            elif isinstance(value, list):
+                inner += value
+            elif isinstance(value, dict):
+                inner += [*value, *value.values()]
+        if not inner:
+            return
+        level = inner
+    raise InvalidRequestError(f"'{param}' has arguments nested deeper than {MAX_ARGUMENT_DEPTH} levels.", param=param)
 
 
 def _check_logit_bias(bias: dict[int, float], vocab_size: int) -> None:

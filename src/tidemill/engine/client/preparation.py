@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 
 from tidemill.core.clock import Clock
+from tidemill.core.messages import Message
 from tidemill.core.requests import ChatPrompt, GenerationRequest, Prompt, TextPrompt, TokensPrompt
 from tidemill.engine.client.sequence_stream import SequencePlan, SequenceStream
 from tidemill.engine.protocol import Submit
@@ -96,6 +97,11 @@ def _num_characters(prompt: Prompt) -> int:
         case TextPrompt():
             return len(prompt.text)
         case ChatPrompt():
-            return sum(len(message.content or "") + 64 for message in prompt.messages)
+            return sum(_num_characters_of(message) for message in prompt.messages)
         case TokensPrompt():
             return len(prompt.token_ids)
+
+
+def _num_characters_of(message: Message) -> int:
+    calls = sum(64 + len(call.function.arguments) for call in message.tool_calls)
+    return 64 + len(message.content or "") + calls
