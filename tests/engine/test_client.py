@@ -355,6 +355,7 @@ async def test_a_request_cancelled_while_it_is_tokenized_leaves_nothing(
         return [1]
 
     monkeypatch.setattr(Tokenizer, "encode", slow)
+    monkeypatch.setattr(Tokenizer, "least_tokens", lambda *_: 0)  # or it would be refused without being tokenized
     stream = asyncio.create_task(collect(stage.client, ask(stage.client, "x" * 100_000)))
     await entered.wait()
     assert stage.client.num_outstanding == 1
@@ -379,6 +380,7 @@ async def test_an_engine_that_dies_while_a_prompt_is_tokenized_makes_the_request
         return [1]
 
     monkeypatch.setattr(Tokenizer, "encode", slow)
+    monkeypatch.setattr(Tokenizer, "least_tokens", lambda *_: 0)  # or it would be refused without being tokenized
     stream = asyncio.create_task(collect(stage.client, ask(stage.client, "x" * 100_000)))
     await entered.wait()
     engine.exit()
@@ -426,6 +428,7 @@ async def test_long_prompts_are_tokenized_off_the_event_loop(
         return encode(self, text, add_special_tokens)
 
     monkeypatch.setattr(Tokenizer, "encode", spy)
+    monkeypatch.setattr(Tokenizer, "least_tokens", lambda *_: 0)
     with pytest.raises(ContextLengthError):
         await anext(stage.client.generate(ask(stage.client, "x" * 100_000)))
     await stage.client.generate(ask(stage.client, "short")).aclose()
