@@ -268,3 +268,20 @@ async def wait_for(happened: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not happened():  # nothing signals that bytes went through a socket
             await asyncio.sleep(0)
+
+
+async def test_a_supervision_that_fails_starts_another_engine(
+    make_stage: MakeStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = await make_stage()
+    engine = await stage.ready_engine()
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("a tick that cannot be")
+
+    monkeypatch.setattr("tidemill.engine.client.vitals.Vitals.tick", broken)
+    await stage.time.advance(2.0)
+    await stage.log.until_state(BackendState.RESTARTING)
+    assert "a tick that cannot be" in last_death(stage)
+    monkeypatch.undo()
+    assert engine is stage.yard.engines[0]

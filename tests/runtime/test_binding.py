@@ -119,3 +119,13 @@ def test_a_log_line_on_the_terminal_goes_above_the_bar(monkeypatch: pytest.Monke
         handler.setLevel(level)
     line = next(line for line in terminal.getvalue().split("\n") if "beware" in line)
     assert re.match(r"\d\d:\d\d:\d\d warn ", line.rpartition("\x1b[2K")[2])
+
+
+def test_a_reader_that_has_left_is_nobodys_failure() -> None:
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError(text)
+
+    announcer = Announcer(Closed())
+    announcer.progress("loading weights", 0.5)
+    announcer.say("ready")

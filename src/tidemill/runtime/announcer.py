@@ -19,6 +19,7 @@ class Announcer:
         self._moves = out.isatty()
         self._bar: tuple[Progress, TaskID] | None = None
         self._stage: str | None = None
+        self._is_gone = False
 
     def progress(self, stage: str, fraction: float) -> None:
         """A stage of the start is `fraction` (0..1) done."""
@@ -44,8 +45,14 @@ class Announcer:
             self._bar[0].console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _write(self, text: str) -> None:
-        self._out.write(f"{text}\n")
-        self._out.flush()
+        if self._is_gone:
+            return
+        try:
+            self._out.write(f"{text}\n")
+            self._out.flush()
+        except OSError:
+            # Whoever read this has left (`| head -1`). The log says what happens; the service goes on.
+            self._is_gone = True
 
     def _open_bar(self) -> tuple[Progress, TaskID]:
         columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())

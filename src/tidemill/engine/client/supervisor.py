@@ -147,7 +147,7 @@ class Supervisor:
     async def _run(self) -> None:
         self._announce()
         while True:
-            reason = await self._live()
+            reason = await self._lifetime()
             if self._is_stopping:
                 return
             if (error := self._start_failure(reason)) is not None:
@@ -179,6 +179,14 @@ class Supervisor:
                 next_step="Look at the engine's lines in the log; a kill usually means that memory ran out.",
             )
         return None
+
+    async def _lifetime(self) -> str:
+        """How one engine's life ended. What fails on this side of it ends it too, or nobody would watch the next."""
+        try:
+            return await self._live()
+        except Exception as error:
+            logger.exception("The supervision of the engine failed.")
+            return f"its supervision failed ({error})"
 
     async def _live(self) -> str:
         """Start one engine, watch it to its end, and say how it ended. Leaves no process, socket or task behind."""
