@@ -334,6 +334,12 @@ def test_end_tokens_and_defaults_come_from_all_files(tmp_path: Path) -> None:
     assert text.default_sampling == {"temperature": 0.6, "top_p": 0.9}
 
 
+def test_a_model_that_does_not_sample_is_greedy_by_default(tmp_path: Path) -> None:
+    generation = {"do_sample": False, "temperature": 0.6}
+    folder = write_folder(tmp_path, "byte_level", generation_config=generation)
+    assert ModelText.load(folder).default_sampling == {"temperature": 0.0}
+
+
 @pytest.mark.parametrize(
     "files",
     [

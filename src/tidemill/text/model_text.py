@@ -63,11 +63,11 @@ def _token_ids(config: dict[str, Any], key: str) -> set[int]:
 
 
 def _default_sampling(generation: dict[str, Any], folder: Path) -> dict[str, float | int]:
-    """The recommended values that are set; a top_k of 0 means no limit and is left out."""
-    defaults: dict[str, float | int] = {}
+    """The recommended values that are set; a top_k of 0 means no limit and is left out. do_sample false is greedy."""
+    defaults: dict[str, float | int] = {"temperature": 0.0} if generation.get("do_sample") is False else {}
     for name in _SAMPLING_DEFAULTS:
         value = generation.get(name)
-        if value is None or (name == "top_k" and value == 0):
+        if value is None or name in defaults or (name == "top_k" and value == 0):
             continue
         if not isinstance(value, int | float) or isinstance(value, bool):
             raise ModelLoadError(f"The {name} in {folder / 'generation_config.json'} is {value!r}, which is no number.")

@@ -115,14 +115,15 @@ class OllamaGenerateRequest(OllamaFields, frozen=True, kw_only=True, forbid_unkn
     steps: TextOnly = None
 
 
-class OllamaFunctionCall(Struct, frozen=True, kw_only=True):
-    """The function an assistant called, its arguments as an object."""
+class OllamaFunctionCall(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The function an assistant called, its arguments as an object; `index` is its place among the calls."""
 
     name: str
     arguments: dict[str, Any]
+    index: int | None = None
 
 
-class OllamaToolCall(Struct, frozen=True, kw_only=True):
+class OllamaToolCall(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A call in an assistant's message."""
 
     function: OllamaFunctionCall
