@@ -38,9 +38,11 @@ async def test_hundreds_of_cut_streams_leave_no_block(server: LiveServer) -> Non
         async with gate:
             body = {**GREEDY, "prompt": f"Once {seed}", "max_tokens": 100}
             stream = await HttpStream.post(server.port, "/v1/completions", body)
-            events = stream.events()
-            for _ in range(rng.randrange(6)):
-                await anext(events)
+            left = rng.randrange(6)
+            async for _ in stream.events():  # a fast engine may have merged all it had to say into fewer
+                if left == 0:
+                    break
+                left -= 1
             await stream.cut()
 
     await asyncio.gather(*(one(seed) for seed in range(500)))
