@@ -106,6 +106,7 @@ BAD_FILES = [
     ("[engine]\ndead_after_seconds = 2.0\n", "must rise so"),
     ("[engine]\nheartbeat_seconds = 5.0\n", "must rise so"),
     ("[scheduler]\nmax_num_batched_tokens = 8\n", "less than max_num_seqs"),
+    ("[server]\nmax_arriving_bytes = 4096\n", "less than max_body_bytes"),
     ("[server\n", "not valid TOML"),
     ("\x00", "not valid TOML"),
 ]

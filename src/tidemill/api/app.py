@@ -5,6 +5,7 @@ from random import Random
 
 from starlette.routing import Router
 
+from tidemill.api.body import BodyReader
 from tidemill.api.docs import Docs
 from tidemill.api.document import openapi_document
 from tidemill.api.edge import Edge
@@ -38,7 +39,8 @@ def create_app(
     Without a key one may reach the greeting, the probes and the documentation, which tell nothing about anybody's
     requests; everything else, metrics too, needs one if there are keys.
     """
-    service = Service(backend, settings, clock, wall_clock, random)
+    bodies = BodyReader(settings.max_body_bytes, settings.max_arriving_bytes)
+    service = Service(backend, settings, clock, wall_clock, random, bodies)
     operations = all_operations(service, render_metrics)
     docs = Docs(openapi_document(operations, needs_key=keys.required)).operations()
     routes = [operation.route() for operation in (*operations, *docs)]

@@ -11,7 +11,7 @@ from typing import Any, Generic, Literal, NoReturn, TypeVar, get_args, get_origi
 import msgspec
 from starlette.requests import Request
 
-from tidemill.core.errors import InvalidRequestError, RequestTooLargeError, UnsupportedFieldError
+from tidemill.core.errors import InvalidRequestError, OverloadedError, RequestTooLargeError, UnsupportedFieldError
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -27,26 +27,52 @@ _ENUM = re.compile(r"Invalid enum value (?P<value>.*)", re.DOTALL)
 _TAG = re.compile(r"Invalid value '")
 
 
-async def read_body(request: Request, max_bytes: int) -> bytes:
-    """The whole body. Raises `RequestTooLargeError` if it is over `max_bytes`, of which no more is kept."""
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise InvalidRequestError("Compressed request bodies are not accepted.", param="Content-Encoding")
-    declared = int(request.headers.get("content-length", "0")[:20])
-    # A client that asks first (Expect: 100-continue), or means to send far too much, is told at once. To others the
-    # server listens a while longer: an answer to a client that is still sending is often lost to it.
-    budget = 0 if "expect" in request.headers else max_bytes * _PATIENCE
-    if declared > max_bytes + budget:
-        raise _too_large(max_bytes)
-    body, num_bytes = bytearray(), 0
-    async for piece in request.stream():
-        num_bytes += len(piece)
-        if num_bytes > max_bytes + budget:
-            break
-        if num_bytes <= max_bytes:
-            body += piece
-    if num_bytes > max_bytes:
-        raise _too_large(max_bytes)
-    return bytes(body)
+class BodyReader:
+    """Reads request bodies: each up to a cap, and all that are still arriving up to another."""
+
+    def __init__(self, max_bytes: int, max_arriving_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._max_arriving_bytes = max_arriving_bytes
+        self._arriving_bytes = 0
+
+    async def read(self, request: Request) -> bytes:
+        """The whole body.
+
+        Raises `RequestTooLargeError` if it is over its cap, of which no more is kept, and `OverloadedError` if too many
+        others are arriving at the same time.
+        """
+        max_bytes = self._max_bytes
+        if request.headers.get("content-encoding", "identity").lower() != "identity":
+            raise InvalidRequestError("Compressed request bodies are not accepted.", param="Content-Encoding")
+        declared = int(request.headers.get("content-length", "0")[:20])
+        # A client that asks first (Expect: 100-continue), or means to send far too much, is told at once. To others the
+        # server listens a while longer: an answer to a client that is still sending is often lost to it.
+        budget = 0 if "expect" in request.headers else max_bytes * _PATIENCE
+        if declared > max_bytes + budget:
+            raise _too_large(max_bytes)
+        body, num_bytes = bytearray(), 0
+        try:
+            async for piece in request.stream():
+                num_bytes += len(piece)
+                if num_bytes > max_bytes + budget:
+                    break
+                if num_bytes <= max_bytes:
+                    self._make_room(len(piece))
+                    body += piece
+        finally:
+            self._arriving_bytes -= len(body)
+        if num_bytes > max_bytes:
+            raise _too_large(max_bytes)
+        return bytes(body)
+
+    def _make_room(self, num_bytes: int) -> None:
+        if self._arriving_bytes + num_bytes > self._max_arriving_bytes:
+            raise OverloadedError(
+                f"More than {self._max_arriving_bytes} bytes of request bodies are arriving at the same time.",
+                retry_after_seconds=1.0,
+                next_step="Try again, or raise max_arriving_bytes.",
+            )
+        self._arriving_bytes += num_bytes
 
 
 def _too_large(max_bytes: int) -> RequestTooLargeError:

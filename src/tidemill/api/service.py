@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from random import Random
 
+from tidemill.api.body import BodyReader
 from tidemill.config.settings import ServerSettings
 from tidemill.core.backend import Backend, ModelInfo
 from tidemill.core.clock import Clock
@@ -22,6 +23,7 @@ class Service:
     clock: Clock
     wall_clock: Clock
     random: Random
+    bodies: BodyReader
 
     def new_id(self) -> str:
         """An identifier that no other request has."""

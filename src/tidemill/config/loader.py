@@ -132,6 +132,12 @@ def _check_together(settings: Settings) -> None:
             f"({scheduler.max_num_seqs}), but a step holds a token of each running sequence.",
             next_step="Raise max_num_batched_tokens, or lower max_num_seqs.",
         )
+    server = settings.server
+    if server.max_arriving_bytes < server.max_body_bytes:
+        raise ConfigurationError(
+            f"max_arriving_bytes ({server.max_arriving_bytes}) is less than max_body_bytes ({server.max_body_bytes}).",
+            next_step="Raise max_arriving_bytes, or lower max_body_bytes.",
+        )
     names = settings.model.served_model_name
     if len(set(names)) < len(names) or not all(name.strip() for name in names):
         raise ConfigurationError("served_model_name has an empty name, or the same name twice.")

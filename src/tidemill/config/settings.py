@@ -83,6 +83,9 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     port: Annotated[int, Meta(ge=0, le=65535, description="Port to bind; 0 picks a free one.")] = 8000
     api_key_file: Annotated[str | None, Meta(description="File with one API key a line; '#' starts a comment.")] = None
     max_body_bytes: Annotated[int, Meta(ge=1024, extra=_SIZE, description="Largest request body.")] = 4 * 1024 * 1024
+    max_arriving_bytes: Annotated[
+        int, Meta(ge=1024, extra=_SIZE, description="Request bodies that may be arriving at one time, all together.")
+    ] = 64 * 1024 * 1024
     max_header_bytes: Annotated[int, Meta(ge=1024, extra=_SIZE, description="Largest request line plus headers.")] = (
         32 * 1024
     )

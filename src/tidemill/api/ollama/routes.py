@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tidemill import __version__
-from tidemill.api.body import BodyDecoder, read_body
+from tidemill.api.body import BodyDecoder
 from tidemill.api.edge import facts_of
 from tidemill.api.exchange import StreamedResponse, WholeResponse
 from tidemill.api.ollama.answers import (
@@ -51,7 +51,7 @@ class OllamaRoutes:
 
     async def generate(self, request: Request) -> Response:
         """POST /api/generate."""
-        body = self._generates.decode(await read_body(request, self._service.settings.max_body_bytes))
+        body = self._generates.decode(await self._service.bodies.read(request))
         info, ids = self._start(request, body)
         if not body.prompt:
             return self._loaded(generate_shape, body)
@@ -59,7 +59,7 @@ class OllamaRoutes:
 
     async def chat(self, request: Request) -> Response:
         """POST /api/chat."""
-        body = self._chats.decode(await read_body(request, self._service.settings.max_body_bytes))
+        body = self._chats.decode(await self._service.bodies.read(request))
         info, ids = self._start(request, body)
         if not body.messages:
             return self._loaded(chat_shape, body)
@@ -101,7 +101,7 @@ class OllamaRoutes:
 
     async def show(self, request: Request) -> Response:
         """POST /api/show."""
-        body = self._shows.decode(await read_body(request, self._service.settings.max_body_bytes))
+        body = self._shows.decode(await self._service.bodies.read(request))
         name = body.model or body.name
         if not name:
             raise InvalidRequestError("The field 'model' is required.", param="model")

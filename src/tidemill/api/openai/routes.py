@@ -3,7 +3,7 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tidemill.api.body import BodyDecoder, read_body
+from tidemill.api.body import BodyDecoder
 from tidemill.api.edge import facts_of
 from tidemill.api.exchange import StreamedResponse, WholeResponse
 from tidemill.api.openai.answers import ChatCompletion, ChatCompletionChunk, Completion, ModelCard, ModelList
@@ -31,7 +31,7 @@ class OpenAIRoutes:
 
     async def completions(self, request: Request) -> Response:
         """POST /v1/completions."""
-        body = self._completions.decode(await read_body(request, self._service.settings.max_body_bytes))
+        body = self._completions.decode(await self._service.bodies.read(request))
         info = self._service.model(body.model)
         facts = facts_of(request.scope)
         generation = completion_to_generation(
@@ -46,7 +46,7 @@ class OpenAIRoutes:
 
     async def chat_completions(self, request: Request) -> Response:
         """POST /v1/chat/completions."""
-        body = self._chats.decode(await read_body(request, self._service.settings.max_body_bytes))
+        body = self._chats.decode(await self._service.bodies.read(request))
         info = self._service.model(body.model)
         facts = facts_of(request.scope)
         generation = chat_to_generation(
