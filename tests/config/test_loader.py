@@ -156,8 +156,8 @@ def test_a_missing_or_huge_file_is_refused(tmp_path: Path) -> None:
 def test_every_setting_can_be_given_as_a_variable(leaf: Leaf, tmp_path: Path) -> None:
     samples = {"text": "x", "whole": "64", "number": "2.5", "switch": "true", "names": "a", "size": "64KiB"}
     text = leaf.choices[-1] if leaf.choices else samples[leaf.kind]
-    if leaf.name == "sim_failure_rate":
-        text = "0.5"
+    if leaf.name in ("sim_failure_rate", "max_arriving_bytes"):
+        text = {"sim_failure_rate": "0.5", "max_arriving_bytes": "8MiB"}[leaf.name]
     if leaf.name in ("stalled_after_seconds", "dead_after_seconds"):
         text = {"stalled_after_seconds": "2.5", "dead_after_seconds": "25"}[leaf.name]
     loaded = load(tmp_path, environ={leaf.variable: text})
