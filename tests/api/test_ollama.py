@@ -275,3 +275,10 @@ async def test_stop_may_stand_beside_the_options(client: httpx.AsyncClient, back
     await generate(client, stop=[])
     assert backend.requests[-1].sampling.stop == ()
     assert (await generate(client, stop=["a"], options={"stop": ["b"]})).status_code == 400
+
+
+@pytest.mark.parametrize("path", ["/api/generate", "/api/chat"])
+async def test_a_load_is_refused_for_what_an_answer_would_be(client: httpx.AsyncClient, path: str) -> None:
+    answer = await client.post(path, json={"model": "tiny", "options": {"mirostat": 2}})
+    assert answer.status_code == 400
+    assert "options.mirostat" in answer.json()["error"]

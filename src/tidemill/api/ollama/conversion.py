@@ -53,6 +53,7 @@ def check_common(request: OllamaFields) -> None:
         raise UnsupportedFieldError("truncate", reason="a prompt is never cut; one that does not fit is an error")
     if request.shift:
         raise UnsupportedFieldError("shift", reason="a full context ends the answer")
+    _check_options(request.options or OllamaOptions())
     keep = request.keep_alive
     if isinstance(keep, str):
         if not _DURATION.fullmatch(keep):
@@ -91,7 +92,6 @@ def _generation(
     request: OllamaFields, prompt: Prompt, info: ModelInfo, service: Service, generation_id: str, cache_salt: str
 ) -> GenerationRequest:
     options = request.options or OllamaOptions()
-    _check_options(options)
     if request.top_logprobs and not request.logprobs:
         raise InvalidRequestError("The field 'top_logprobs' needs 'logprobs': true.", param="top_logprobs")
     num_logprobs = (request.top_logprobs or 0) if request.logprobs else None
