@@ -25,7 +25,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One method of one path. `path` is Starlette's notation; `examples` are request bodies that work."""
+    """One method of one path. `path` is Starlette's notation; `example` is a request body that works."""
 
     method: str
     path: str

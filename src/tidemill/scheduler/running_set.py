@@ -18,10 +18,6 @@ class RunningSet:
     def __iter__(self) -> Iterator[Sequence]:
         return iter(self._sequences)
 
-    def snapshot(self) -> list[Sequence]:
-        """A copy, for loops in which sequences may leave."""
-        return self._sequences.copy()
-
     def add(self, sequence: Sequence) -> None:
         """Put `sequence` in its place."""
         insort(self._sequences, sequence, key=_urgency)

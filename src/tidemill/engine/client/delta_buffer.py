@@ -54,7 +54,7 @@ class DeltaBuffer:
 
     Over `max_bytes` of undelivered output the buffer is dropped and ends in `SlowReaderError`. What belongs to the
     prompt (echo and its log-probabilities) is not counted: it comes at once, before a reader could have taken it, and
-    is bounded by the context.
+    is bounded where it is asked for: the validator caps a request's prompt log-probabilities.
     """
 
     def __init__(self, max_bytes: int) -> None:

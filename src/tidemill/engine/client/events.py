@@ -1,6 +1,5 @@
 """Small facts about an engine's life, for whoever logs, counts or shows progress. A step's facts are `StepStats`."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from tidemill.core.backend import BackendState
@@ -42,4 +41,3 @@ class EngineDied:
 
 
 EngineEvent = StateChanged | LoadProgress | EngineLoaded | EngineDied
-OnEvent = Callable[[EngineEvent], None]
