@@ -19,7 +19,8 @@ from tidemill.core.requests import (
     TextPrompt,
     TokenLogprob,
 )
-from tidemill.text.validation import validate_messages, validate_sampling
+from tidemill.text.message_checks import validate_messages
+from tidemill.text.sampling_checks import validate_sampling
 
 VOCAB_SIZE = 512
 

@@ -11,8 +11,9 @@ from tests.text.conftest import CHATML, write_folder
 from tidemill.core.errors import InvalidRequestError, ModelLoadError
 from tidemill.core.messages import FunctionCall, Message, Role, ToolCall
 from tidemill.core.requests import ChatPrompt
-from tidemill.text.sandbox import MAX_SECONDS, ChatEnvironment, TemplateBudgetError
+from tidemill.text.sandbox import MAX_SECONDS, ChatEnvironment
 from tidemill.text.template import ChatTemplate
+from tidemill.text.template_limits import TemplateBudgetError
 
 TURNS = """{%- if messages[0].role == 'system' %}
     {%- set ns = namespace(system=messages[0].content | trim) %}

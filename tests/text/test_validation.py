@@ -10,9 +10,11 @@ from tests.text.conftest import write_folder
 from tidemill.core.errors import ContextLengthError, InvalidRequestError, ModelLoadError
 from tidemill.core.messages import FunctionCall, Message, ToolCall
 from tidemill.core.requests import ChatPrompt, GenerationRequest, Prompt, SamplingParams, TextPrompt, TokensPrompt
+from tidemill.text.message_checks import validate_messages
 from tidemill.text.model_text import ModelText
+from tidemill.text.sampling_checks import validate_sampling
 from tidemill.text.tokenizer import Tokenizer
-from tidemill.text.validation import PreparedRequest, PromptPreparer, validate_messages, validate_sampling
+from tidemill.text.validation import PreparedRequest, PromptPreparer
 
 NAN, INF = math.nan, math.inf
 

@@ -4,7 +4,8 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from tidemill.text.validation import MAX_LOGPROBS, MAX_MESSAGES, MAX_STOP_CHARS, MAX_STOP_TOKEN_IDS, MAX_STOPS
+from tidemill.text.message_checks import MAX_MESSAGES
+from tidemill.text.sampling_checks import MAX_LOGPROBS, MAX_STOP_CHARS, MAX_STOP_TOKEN_IDS, MAX_STOPS
 
 
 def _told(**words: Any) -> Meta:

@@ -55,7 +55,7 @@ class Sampling:
 
     def check(self) -> None:
         """Raise `InvalidRequestError` for a value out of range, before anything is loaded."""
-        from tidemill.text.validation import validate_sampling
+        from tidemill.text.sampling_checks import validate_sampling
 
         validate_sampling(self.params({}), vocab_size=1)
 

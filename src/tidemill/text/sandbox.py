@@ -21,17 +21,22 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
 from tidemill.core.clock import Clock
+from tidemill.text.template_charges import weave_charges
+from tidemill.text.template_limits import (
+    MAX_ITEMS,
+    MAX_STRING,
+    TemplateBudgetError,
+    check_format,
+    check_power,
+    check_product,
+    check_widths,
+)
 
 MAX_WORK = 64 * 1024 * 1024
 """Characters made, plus a fixed charge for each loop turn and call, in one rendering."""
 MAX_SECONDS = 5.0
 """Processor time of one rendering: some single operations read much and make nothing that could be charged."""
-_TURN_CHARGE = 256
 _NUMBER_CHARGE = 16
-_MAX_STRING = 16 * 1024 * 1024
-_MAX_ITEMS = 1_000_000
-_MAX_WIDTH = 10_000
-_MAX_INT_BITS = 4096
 _WIDTH_FILTERS = ("center", "indent", "wordwrap", "truncate", "batch", "slice", "round")
 _WIDTH_METHODS = frozenset({"center", "ljust", "rjust", "zfill", "expandtabs"})
 # These look at the items of a list; every other filter turns what it is given into text.
@@ -43,10 +48,6 @@ _ITEM_FILTERS = (
 _CONTAINERS = (list, tuple, set, dict, MappingView, Namespace)
 _REMOVED_FILTERS = ("random", "pprint", "urlize", "sum", "xmlattr")
 _REMOVED_GLOBALS = ("lipsum",)
-
-
-class TemplateBudgetError(jinja2.TemplateError):
-    """The template asked for more work or memory than a rendering may take."""
 
 
 class RaisedByTemplateError(jinja2.TemplateError):
@@ -105,9 +106,9 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """`*`, `**`, `%` and `+`, each with a bound on what it makes."""
         if operator == "*":
-            _check_product(left, right)
+            check_product(left, right)
         elif operator == "**":
-            _check_power(left, right)
+            check_power(left, right)
         elif operator == "%" and isinstance(left, str):
             return self._format_percent(left, right)
         elif operator == "+" and isinstance(left, list | tuple) and isinstance(right, list | tuple):
@@ -125,7 +126,7 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
             if name == "join":
                 return self._join(args[0] if args else (), owner)
             if name in _WIDTH_METHODS:
-                _check_widths((*args, *kwargs.values()))
+                check_widths((*args, *kwargs.values()))
         return self._sized(super().call(context, obj, *args, **kwargs))
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
@@ -136,7 +137,7 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         text = str(value.__self__)
 
         def bounded(*args: Any, **kwargs: Any) -> str:
-            _check_format(text)
+            check_format(text)
             self._charge_format(text, "{", (*args, *kwargs.values()))
             return wrapped(*args, **kwargs)
 
@@ -146,7 +147,7 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         self, source: nodes.Template, name: str | None, filename: str | None, defer_init: bool = False
     ) -> str:
         """Compile, with the charges woven into the tree."""
-        _weave_charges(source)
+        weave_charges(source)
         return super()._generate(source, name, filename, defer_init=defer_init)
 
     def _finalize(self, value: Any) -> Any:
@@ -179,7 +180,7 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
     def _sized(self, value: Any) -> Any:
         if isinstance(value, str):
             self.charge(len(value))
-            if len(value) > _MAX_STRING:
+            if len(value) > MAX_STRING:
                 raise TemplateBudgetError("it makes a string that is too long")
         elif isinstance(value, list | tuple | dict | set):
             self._check_items(len(value))
@@ -190,7 +191,7 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
 
         def metered(*args: Any, **kwargs: Any) -> Any:
             if name in _WIDTH_FILTERS:
-                _check_widths((*args, *kwargs.values()))
+                check_widths((*args, *kwargs.values()))
             if name not in _ITEM_FILTERS:
                 for arg in args:
                     self._weigh(arg)
@@ -212,7 +213,7 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
 
     def _check_items(self, count: int) -> None:
         self.charge(count)
-        if count > _MAX_ITEMS:
+        if count > MAX_ITEMS:
             raise TemplateBudgetError("it makes a list that is too long")
 
     def _join(self, value: Iterable[Any], d: str = "", attribute: str | int | None = None) -> str:
@@ -251,7 +252,7 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
     ) -> str:
         """JSON without the HTML escapes of Jinja's own filter, as chat templates expect."""
         if isinstance(indent, int):
-            _check_widths((indent * 100,))
+            check_widths((indent * 100,))
             self._weigh(value, abs(indent))
         return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
@@ -265,90 +266,6 @@ class GenerationBlock(Extension):
         """The body's statements, in place of the block."""
         next(parser.stream)
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-
-def _charge(amount: int) -> nodes.Call:
-    return nodes.Call(nodes.EnvironmentAttribute("charge"), [nodes.Const(amount)], [], None, None)
-
-
-def _weave_charges(source: nodes.Template) -> None:
-    """Charge each turn of a loop, each macro's call, each literal text put out, and bound some operators.
-
-    What runs again and again is the body of a loop or of a macro, so that these are the only places that need a charge.
-    """
-    loops: list[nodes.For | nodes.Macro | nodes.CallBlock] = [
-        *source.find_all(nodes.For),
-        *source.find_all(nodes.Macro),
-        *source.find_all(nodes.CallBlock),
-    ]
-    for loop in loops:
-        literal = sum(len(data.data) for output in loop.body for data in _own_data(output))
-        loop.body.insert(0, nodes.Output([_charge(_TURN_CHARGE + literal)]))
-        if isinstance(loop, nodes.For) and loop.test is not None:
-            loop.test = nodes.And(nodes.Not(_charge(_TURN_CHARGE)), loop.test)
-    _bind_operators(source)
-    assert source.environment is not None
-    source.set_environment(source.environment)
-
-
-def _own_data(node: nodes.Node) -> list[nodes.TemplateData]:
-    """Literal text that one turn of the body can put out (branches all counted; inner loops count their own)."""
-    if isinstance(node, nodes.For | nodes.Macro | nodes.CallBlock):
-        return []
-    if isinstance(node, nodes.TemplateData):
-        return [node]
-    return [data for child in node.iter_child_nodes() for data in _own_data(child)]
-
-
-def _bind_operators(node: nodes.Node) -> None:
-    for field, value in node.iter_fields():
-        if isinstance(value, list):
-            for index, item in enumerate(value):
-                if isinstance(item, nodes.Node):
-                    _bind_operators(item)
-                    value[index] = _bounded(item)
-        elif isinstance(value, nodes.Node):
-            _bind_operators(value)
-            setattr(node, field, _bounded(value))
-
-
-def _bounded(node: nodes.Node) -> nodes.Node:
-    """The node with its bound, if it is an operator that the sandbox does not intercept: `~`, a slice, a comparison."""
-    if isinstance(node, nodes.Concat):
-        target = nodes.EnvironmentAttribute("concat_bounded")
-        return nodes.Call(target, node.nodes, [], None, None, lineno=node.lineno)
-    if isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Slice):
-        bounds = [bound or nodes.Const(None) for bound in (node.arg.start, node.arg.stop, node.arg.step)]
-        target = nodes.EnvironmentAttribute("slice_bounded")
-        return nodes.Call(target, [node.node, *bounds], [], None, None, lineno=node.lineno)
-    if isinstance(node, nodes.Compare):
-        return nodes.And(nodes.Not(_charge(1)), node, lineno=node.lineno)
-    return node
-
-
-def _check_product(left: Any, right: Any) -> None:
-    for sequence, count in ((left, right), (right, left)):
-        if isinstance(sequence, str | list | tuple) and isinstance(count, int):
-            limit = _MAX_STRING if isinstance(sequence, str) else _MAX_ITEMS
-            if len(sequence) * max(count, 0) > limit:
-                raise TemplateBudgetError("it repeats a value too often")
-    if isinstance(left, int) and isinstance(right, int) and left.bit_length() + right.bit_length() > _MAX_INT_BITS:
-        raise TemplateBudgetError("it makes a number that is too large")
-
-
-def _check_power(base: Any, exponent: Any) -> None:
-    if isinstance(base, int) and isinstance(exponent, int) and base.bit_length() * abs(exponent) > _MAX_INT_BITS:
-        raise TemplateBudgetError("it makes a number that is too large")
-
-
-def _check_widths(values: Iterable[Any]) -> None:
-    if any(isinstance(value, int) and abs(value) > _MAX_WIDTH for value in values):
-        raise TemplateBudgetError("it pads to a width that is too large")
-
-
-def _check_format(text: str) -> None:
-    if re.search(r"\d{5}", text) or re.search(r":[^}]*\{", text):
-        raise TemplateBudgetError("it formats to a width that is too large")
 
 
 def _raise_exception(message: Any) -> None:

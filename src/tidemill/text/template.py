@@ -12,7 +12,8 @@ import jinja2
 from tidemill.core.errors import InvalidRequestError, ModelLoadError
 from tidemill.core.messages import Message
 from tidemill.core.requests import ChatPrompt
-from tidemill.text.sandbox import ChatEnvironment, RaisedByTemplateError, TemplateBudgetError
+from tidemill.text.sandbox import ChatEnvironment, RaisedByTemplateError
+from tidemill.text.template_limits import TemplateBudgetError
 from tidemill.text.tokenizer import read_json, special_tokens
 
 MAX_SOURCE_CHARS = 1024 * 1024

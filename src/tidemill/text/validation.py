@@ -3,29 +3,18 @@
 Owns every bound on a value of a request. A dialect may name fields differently, but it can let nothing through here.
 """
 
-import math
 from dataclasses import dataclass
 
 from tidemill.core.errors import ContextLengthError, InvalidRequestError
-from tidemill.core.messages import Message
-from tidemill.core.requests import ChatPrompt, GenerationRequest, Prompt, SamplingParams, TextPrompt, TokensPrompt
+from tidemill.core.requests import GenerationRequest, Prompt, SamplingParams, TextPrompt, TokensPrompt
 from tidemill.text.injection import ControlTokenGuard
+from tidemill.text.message_checks import validate_messages
 from tidemill.text.model_text import ModelText
-from tidemill.text.template import parse_arguments
+from tidemill.text.sampling_checks import validate_sampling
+from tidemill.text.value_checks import check_int, check_label, check_text
 
-MAX_LOGPROBS = 20
 MAX_PROMPT_LOGPROBS = 1_000_000
 """Log-probabilities of prompt tokens that one request may ask for: all of them are held until they are read."""
-MAX_LOGIT_BIAS = 1024
-MAX_STOPS = 16
-MAX_STOP_CHARS = 1024
-MAX_STOP_TOKEN_IDS = 128
-MAX_MESSAGES = 4096
-MAX_TOOL_CALLS = 128
-MAX_ARGUMENT_DEPTH = 64
-"""Nesting of a tool call's arguments, which are JSON within a string, and so not counted with the body's own."""
-MAX_LABEL_CHARS = 512
-"""Length of a request id, a cache salt, or a name within a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +62,17 @@ class PromptPreparer:
     def _check_request(self, request: GenerationRequest) -> None:
         if not request.prompts:
             raise InvalidRequestError("There is no prompt.", param="prompt")
-        _check_int("n", request.n, 1, self._max_choices)
+        check_int("n", request.n, 1, self._max_choices)
         if len(request.prompts) * request.n > self._max_choices:
             raise InvalidRequestError(
                 f"{len(request.prompts)} prompts times n = {request.n} is more than {self._max_choices} choices.",
                 param="n",
             )
-        _check_int("priority", request.priority, -(2**31), 2**31 - 1)
-        _check_label("request_id", request.request_id)
-        _check_label("cache_salt", request.cache_salt)
+        check_int("priority", request.priority, -(2**31), 2**31 - 1)
+        check_label("request_id", request.request_id)
+        check_label("cache_salt", request.cache_salt)
         if request.max_context_tokens is not None:
-            _check_int("max_context_tokens", request.max_context_tokens, 1, 2**31 - 1)
+            check_int("max_context_tokens", request.max_context_tokens, 1, 2**31 - 1)
 
     def _prepare_prompt(self, prompt: Prompt, sampling: SamplingParams, limit: int) -> PreparedPrompt:
         wanted = sampling.max_tokens if sampling.max_tokens is not None else max(1, sampling.min_tokens)
@@ -151,86 +140,6 @@ class PromptPreparer:
             )
 
 
-def validate_sampling(params: SamplingParams, *, vocab_size: int, is_echo: bool = False) -> None:
-    """Check every value of `params`. Raises `InvalidRequestError` that names the field and its range.
-
-    Only an echo may ask for no output at all: the prompt and its log-probabilities are the answer.
-    """
-    _check_int("seed", params.seed, -(2**63), 2**64 - 1)
-    _check_float("temperature", params.temperature, 0.0, 2.0)
-    _check_float("top_p", params.top_p, 0.0, 1.0, above_low=True)
-    _check_float("min_p", params.min_p, 0.0, 1.0)
-    _check_float("presence_penalty", params.presence_penalty, -2.0, 2.0)
-    _check_float("frequency_penalty", params.frequency_penalty, -2.0, 2.0)
-    _check_float("repetition_penalty", params.repetition_penalty, 0.0, 10.0, above_low=True)
-    _check_int("min_tokens", params.min_tokens, 0, 2**31 - 1)
-    if params.top_k is not None:
-        _check_int("top_k", params.top_k, 1, 2**31 - 1)
-    if params.max_tokens is not None:
-        _check_int("max_tokens", params.max_tokens, 0 if is_echo else 1, 2**31 - 1)
-        if params.min_tokens > params.max_tokens:
-            raise InvalidRequestError(
-                f"min_tokens is {params.min_tokens}, which is more than max_tokens, {params.max_tokens}.",
-                param="min_tokens",
-            )
-    for name in ("num_logprobs", "num_prompt_logprobs"):
-        if (count := getattr(params, name)) is not None:
-            _check_int(name, count, 0, MAX_LOGPROBS)
-    _check_logit_bias(params.logit_bias, vocab_size)
-    _check_stops(params, vocab_size)
-
-
-def validate_messages(prompt: ChatPrompt) -> None:
-    """Check a conversation before a template sees it. Raises `InvalidRequestError`."""
-    if not prompt.messages:
-        raise InvalidRequestError("There are no messages.", param="messages")
-    if len(prompt.messages) > MAX_MESSAGES:
-        raise InvalidRequestError(
-            f"There are {len(prompt.messages)} messages; at most {MAX_MESSAGES} are allowed.", param="messages"
-        )
-    for index, message in enumerate(prompt.messages):
-        _check_message(f"messages[{index}]", message)
-    if prompt.continue_final_message:
-        if prompt.add_generation_prompt:
-            raise InvalidRequestError(
-                "A conversation either continues its final message or starts a new one, not both.", param="messages"
-            )
-        if prompt.messages[-1].role != "assistant" or prompt.messages[-1].content is None:
-            raise InvalidRequestError(
-                "Only a final message of the assistant, with text, can be continued.", param="messages"
-            )
-
-
-def check_text(param: str, text: str) -> None:
-    """Refuse what no text holds: U+0000, and surrogates without their pair, which have no UTF-8."""
-    if "\x00" in text:
-        raise InvalidRequestError(f"'{param}' contains the character U+0000.", param=param)
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InvalidRequestError(f"'{param}' contains half of a surrogate pair.", param=param) from error
-
-
-def _check_message(param: str, message: Message) -> None:
-    if message.content is None and not (message.role == "assistant" and message.tool_calls):
-        raise InvalidRequestError(f"'{param}' has no content.", param=param)
-    if message.tool_calls and message.role != "assistant":
-        raise InvalidRequestError(f"'{param}' has tool calls, but only the assistant makes them.", param=param)
-    if len(message.tool_calls) > MAX_TOOL_CALLS:
-        raise InvalidRequestError(f"'{param}' has more than {MAX_TOOL_CALLS} tool calls.", param=param)
-    if message.content is not None:
-        check_text(f"{param}.content", message.content)
-    for label in (
-        message.name,
-        message.tool_call_id,
-        *(text for c in message.tool_calls for text in (c.id, c.function.name)),
-    ):
-        if label is not None:
-            _check_label(param, label)
-    for call in message.tool_calls:
-        _check_arguments(f"{param}.tool_calls", call.function.arguments)
-
-
 def _check_prompt_logprobs(request: GenerationRequest, num_prompt_tokens: int) -> None:
     if (num_top := request.sampling.num_prompt_logprobs) is None:
         return
@@ -240,88 +149,4 @@ def _check_prompt_logprobs(request: GenerationRequest, num_prompt_tokens: int) -
             f"{count} log-probabilities of prompt tokens are more than the {MAX_PROMPT_LOGPROBS} of one request.",
             param="num_prompt_logprobs",
             next_step="Send fewer prompts in one request, or ask for fewer log-probabilities.",
-        )
-
-
-def _check_arguments(param: str, arguments: str) -> None:
-    """Check the text and what it spells: escapes in JSON can spell what no text holds. Without recursion."""
-    check_text(param, arguments)
-    level = [parse_arguments(arguments)]
-    for _ in range(MAX_ARGUMENT_DEPTH + 1):
-        inner = []
-        for value in level:
-            if isinstance(value, str):
-                check_text(param, value)
-            elif isinstance(value, list):
-                inner += value
-            elif isinstance(value, dict):
-                inner += [*value, *value.values()]
-        if not inner:
-            return
-        level = inner
-    raise InvalidRequestError(f"'{param}' has arguments nested deeper than {MAX_ARGUMENT_DEPTH} levels.", param=param)
-
-
-def _check_logit_bias(bias: dict[int, float], vocab_size: int) -> None:
-    if len(bias) > MAX_LOGIT_BIAS:
-        raise InvalidRequestError(
-            f"logit_bias has {len(bias)} entries; at most {MAX_LOGIT_BIAS} are allowed.", param="logit_bias"
-        )
-    for token_id, value in bias.items():
-        _check_token_id("logit_bias", token_id, vocab_size)
-        _check_float("logit_bias", value, -100.0, 100.0)
-
-
-def _check_stops(params: SamplingParams, vocab_size: int) -> None:
-    if len(params.stop) > MAX_STOPS:
-        raise InvalidRequestError(
-            f"There are {len(params.stop)} stop strings; at most {MAX_STOPS} are allowed.", param="stop"
-        )
-    for stop in params.stop:
-        check_text("stop", stop)
-        if not 1 <= len(stop) <= MAX_STOP_CHARS:
-            raise InvalidRequestError(
-                f"A stop string has {len(stop)} characters; it must have 1 to {MAX_STOP_CHARS}.", param="stop"
-            )
-    if len(params.stop_token_ids) > MAX_STOP_TOKEN_IDS:
-        raise InvalidRequestError(
-            f"There are {len(params.stop_token_ids)} stop_token_ids; at most {MAX_STOP_TOKEN_IDS} are allowed.",
-            param="stop_token_ids",
-        )
-    for token_id in params.stop_token_ids:
-        _check_token_id("stop_token_ids", token_id, vocab_size)
-
-
-def _check_token_id(param: str, token_id: int, vocab_size: int) -> None:
-    if not 0 <= token_id < vocab_size:
-        raise InvalidRequestError(
-            f"The token id {token_id} in {param} is not in the vocabulary of {vocab_size} tokens.", param=param
-        )
-
-
-def _check_int(param: str, value: int, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidRequestError(f"{param} must be a whole number.", param=param)
-    if not low <= value <= high:
-        raise InvalidRequestError(f"{param} is {_shown(value)}; it must be from {low} to {high}.", param=param)
-
-
-def _check_float(param: str, value: float, low: float, high: float, *, above_low: bool = False) -> None:
-    # An int is checked before it is turned into a float: a huge one has none.
-    within = (low < value if above_low else low <= value) and value <= high and math.isfinite(value)
-    if not within:
-        bounds = f"above {low:g} and at most {high:g}" if above_low else f"from {low:g} to {high:g}"
-        raise InvalidRequestError(f"{param} is {_shown(value)}; it must be {bounds}.", param=param)
-
-
-def _shown(value: float) -> str:
-    """The value for a message. A whole number of thousands of digits is not spelled out (Python refuses to)."""
-    return "a huge number" if isinstance(value, int) and value.bit_length() > 128 else f"{value!r}"
-
-
-def _check_label(param: str, label: str) -> None:
-    check_text(param, label)
-    if len(label) > MAX_LABEL_CHARS:
-        raise InvalidRequestError(
-            f"'{param}' has {len(label)} characters; at most {MAX_LABEL_CHARS} are allowed.", param=param
         )
