@@ -7,8 +7,10 @@ from tidemill.api.body import BodyDecoder
 from tidemill.api.edge import facts_of
 from tidemill.api.exchange import StreamedResponse, WholeResponse
 from tidemill.api.openai.answers import ChatCompletion, ChatCompletionChunk, Completion, ModelCard, ModelList
+from tidemill.api.openai.chat_rendering import ChatStream, ChatWhole
+from tidemill.api.openai.completion_rendering import CompletionStream, CompletionWhole
 from tidemill.api.openai.conversion import CHAT_RENAMED, RENAMED, chat_to_generation, completion_to_generation
-from tidemill.api.openai.rendering import ChatStream, ChatWhole, CompletionStream, CompletionWhole, Envelope
+from tidemill.api.openai.envelope import Envelope
 from tidemill.api.openai.requests import ChatCompletionRequest, CompletionRequest, SamplingFields
 from tidemill.api.operation import JSON, Operation, Reply
 from tidemill.api.responses import json_response
