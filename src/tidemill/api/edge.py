@@ -23,7 +23,7 @@ access_log = logging.getLogger("tidemill.access")
 
 FACTS = "tidemill.facts"
 _SANE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
-_PROBES = ("/live", "/ready")
+_PROBES = ("/live", "/ready", "/health")
 _CLIENT_GONE = 499
 """nginx's status for a client that left before its answer; only the log ever sees it."""
 

@@ -76,6 +76,9 @@ class Probes:
         return (
             Operation("GET", "/live", "Is the process alive?", TAG, self.live, alive, is_open=True),
             Operation("GET", "/ready", "Would a request be taken?", TAG, self.ready, ready, is_open=True),
+            Operation(
+                "GET", "/health", "The same, by the name other servers use", TAG, self.ready, ready, is_open=True
+            ),
             Operation("GET", "/metrics", "Metrics for Prometheus", TAG, self.metrics, text),
             Operation("GET", "/", "A greeting", TAG, self.root, greeting, is_open=True),
         )

@@ -69,8 +69,9 @@ class ContextLengthError(RequestError):
     ) -> None:
         """`is_lower_bound`: the prompt is so long that its tokens were not counted; it has at least this many."""
         num_words = f"at least {num_prompt_tokens}" if is_lower_bound else f"{num_prompt_tokens}"
+        output = "one is needed" if num_output_tokens == 1 else f"{num_output_tokens} were asked for"
         super().__init__(
-            f"The prompt has {num_words} tokens and {num_output_tokens} were asked for as output, "
+            f"The prompt has {num_words} tokens and {output} as output, "
             f"but this model is served with a context of {max_model_len} tokens.",
             param=param,
             next_step="Shorten the prompt or lower the number of output tokens.",

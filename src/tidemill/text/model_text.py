@@ -4,7 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tidemill.core.errors import ModelLoadError
+import msgspec
+
+from tidemill.core.errors import InvalidRequestError, ModelLoadError
+from tidemill.core.requests import SamplingParams
+from tidemill.text.sampling_checks import validate_sampling
 from tidemill.text.template import ChatTemplate
 from tidemill.text.tokenizer import Tokenizer, read_json
 
@@ -63,13 +67,20 @@ def _token_ids(config: dict[str, Any], key: str) -> set[int]:
 
 
 def _default_sampling(generation: dict[str, Any], folder: Path) -> dict[str, float | int]:
-    """The recommended values that are set; a top_k of 0 means no limit and is left out. do_sample false is greedy."""
+    """The recommended values that are set; a top_k of 0 or -1 is no limit and left out. do_sample false is greedy."""
     defaults: dict[str, float | int] = {"temperature": 0.0} if generation.get("do_sample") is False else {}
     for name in _SAMPLING_DEFAULTS:
         value = generation.get(name)
-        if value is None or name in defaults or (name == "top_k" and value == 0):
+        if value is None or name in defaults or (name == "top_k" and value in (0, -1)):
             continue
         if not isinstance(value, int | float) or isinstance(value, bool):
             raise ModelLoadError(f"The {name} in {folder / 'generation_config.json'} is {value!r}, which is no number.")
         defaults[name] = value
+    try:
+        validate_sampling(msgspec.convert({"seed": 0} | defaults, SamplingParams), vocab_size=1)
+    except (InvalidRequestError, msgspec.ValidationError) as error:
+        raise ModelLoadError(
+            f"{folder / 'generation_config.json'} recommends sampling that no request may ask for: {error}",
+            next_step="Correct the value or remove it.",
+        ) from error
     return defaults
