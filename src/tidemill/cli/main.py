@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from tidemill import __version__
-from tidemill.cli import chat, doctor, models, run, serve
+from tidemill.cli import bench, chat, doctor, models, run, serve
 from tidemill.core.errors import ConfigurationError, RequestError, TidemillError
 
 app = typer.Typer(
@@ -41,6 +41,7 @@ for module, command in (
     (serve, serve.serve),
     (run, run.run),
     (chat, chat.chat),
+    (bench, bench.bench),
     (models, models.models),
     (doctor, doctor.doctor),
 ):

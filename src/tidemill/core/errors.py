@@ -16,6 +16,7 @@ TidemillError                        message, next_step
 |   +-- UnavailableError             loading, draining or stalled
 |   +-- EngineFailedError            the engine died or a step failed while this request ran
 |   +-- SlowReaderError              the client read too slowly and was cut off
++-- TargetError                      another server, which a command was pointed at, cannot be reached or used
 +-- SetupError                       the server cannot start as asked
     +-- ConfigurationError           a setting is unknown, malformed or contradicts another
     +-- ModelLoadError               the model's files are missing, unreadable or of no known family
@@ -127,6 +128,10 @@ class EngineFailedError(ServiceError):
 
 class SlowReaderError(ServiceError):
     """The client read its stream so slowly that its buffer reached the cap."""
+
+
+class TargetError(TidemillError):
+    """Another server, which a command was pointed at, cannot be reached, refuses us, or does not speak our interface."""
 
 
 class SetupError(TidemillError):

@@ -1,0 +1,140 @@
+"""What counts as a piece of answer, in the streams that servers really send."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from tidemill.bench.answer_stream import MAX_LINE_BYTES, AnswerStream, Event, refusal_message
+from tidemill.bench.exchange_failures import ExchangeFailedError, FailureKind
+from tidemill.bench.record import RequestRecord
+
+OK = {b"content-type": b"text/event-stream; charset=utf-8"}
+
+
+def stream() -> tuple[AnswerStream, RequestRecord]:
+    record = RequestRecord(0, 0.0, 0.0)
+    made = AnswerStream(record, msgspec.json.Decoder(Event))
+    made.head(200, OK)
+    return made, record
+
+
+def read(*events: dict[str, Any]) -> RequestRecord:
+    """Each event a second later than the one before."""
+    made, record = stream()
+    for number, event in enumerate(events):
+        made.body(float(number), f"data: {json.dumps(event)}\n\n".encode())
+    made.body(99.0, b"data: [DONE]\n\n")
+    made.finish()
+    return record
+
+
+def text(text: str | None, finish: str | None = None) -> dict[str, Any]:
+    return {"id": "x", "choices": [{"index": 0, "text": text, "finish_reason": finish, "logprobs": None}]}
+
+
+def delta(finish: str | None = None, **fields: object) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": fields, "finish_reason": finish}], "usage": None}
+
+
+def usage(prompt: int, output: int) -> dict[str, Any]:
+    return {"choices": [], "usage": {"prompt_tokens": prompt, "completion_tokens": output, "total_tokens": 0}}
+
+
+def test_a_completion() -> None:
+    record = read(text("a"), text(" b"), text("", "length"), usage(5, 7))
+    assert list(record.piece_seconds) == [0.0, 1.0]
+    assert record.last_seconds == 2.0
+    assert (record.num_prompt_tokens, record.num_output_tokens, record.num_tokens) == (5, 7, 7)
+
+
+def test_a_token_without_text_is_a_piece() -> None:
+    assert list(read(text(""), text("b", "stop")).piece_seconds) == [0.0, 1.0]
+
+
+def test_a_chat_begins_with_its_first_content_not_its_role() -> None:
+    record = read(delta(role="assistant", content=""), delta(content="a"), delta(content="b"), delta("stop"))
+    assert list(record.piece_seconds) == [1.0, 2.0]
+    assert record.last_seconds == 3.0
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"role": "assistant", "content": "a"}, {"reasoning_content": "a"}, {"tool_calls": [{"index": 0}]}],
+)
+def test_content_reasoning_and_tool_calls_are_answer(fields: dict[str, Any]) -> None:
+    assert list(read(delta(**fields), delta("stop")).piece_seconds) == [0.0]
+
+
+def test_null_fields_are_none() -> None:
+    record = read(delta(role="assistant", content=None, tool_calls=None), delta(content="a", error=None), delta("stop"))
+    assert list(record.piece_seconds) == [1.0]
+
+
+def test_an_answer_of_no_text_has_the_time_of_its_end() -> None:
+    assert list(read(text("", "stop"), usage(5, 1)).piece_seconds) == [0.0]
+
+
+def test_events_cut_anywhere_are_put_together() -> None:
+    whole = b"".join(f"data: {json.dumps(e)}\r\n\r\n".encode() for e in (text("ä"), text("b", "stop"), usage(1, 2)))
+    for size in range(1, 40):
+        made, record = stream()
+        for begin in range(0, len(whole), size):
+            made.body(float(begin), whole[begin : begin + size])
+        made.finish()
+        assert len(record.piece_seconds) == 2
+        assert record.num_output_tokens == 2
+
+
+def test_cached_tokens_are_kept() -> None:
+    event = usage(5, 1)
+    event["usage"]["prompt_tokens_details"] = {"cached_tokens": 4}
+    assert read(text("a", "stop"), event).num_cached_tokens == 4
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"data: {nonsense\n", FailureKind.PROTOCOL),
+        (b'data: {"choices": 3}\n', FailureKind.PROTOCOL),
+        (b'data: {"error": {"message": "engine died"}}\n', FailureKind.STREAM_ERROR),
+        (b"x" * (MAX_LINE_BYTES + 1), FailureKind.PROTOCOL),
+    ],
+)
+def test_what_is_no_answer_fails(data: bytes, kind: FailureKind) -> None:
+    made, _ = stream()
+    with pytest.raises(ExchangeFailedError) as failed:
+        made.body(0.0, data)
+    assert failed.value.kind is kind
+    assert len(failed.value.detail) < 700
+
+
+@pytest.mark.parametrize("events", [[], [text("a")], [delta(role="assistant", content="")]])
+def test_half_an_answer_is_incomplete(events: list[dict[str, Any]]) -> None:
+    with pytest.raises(ExchangeFailedError) as failed:
+        read(*events)
+    assert failed.value.kind is FailureKind.INCOMPLETE
+
+
+def test_a_refusal_is_counted_by_its_status() -> None:
+    made = AnswerStream(RequestRecord(0, 0.0, 0.0), msgspec.json.Decoder(Event))
+    made.head(429, {})
+    made.body(0.0, b'{"error": {"message": "the queue')
+    made.body(0.0, b' is full"}}')
+    with pytest.raises(ExchangeFailedError) as failed:
+        made.finish()
+    assert (failed.value.label, failed.value.detail) == ("status 429", "the queue is full")
+
+
+def test_a_page_is_no_stream() -> None:
+    made = AnswerStream(RequestRecord(0, 0.0, 0.0), msgspec.json.Decoder(Event))
+    with pytest.raises(ExchangeFailedError, match="text/html"):
+        made.head(200, {b"content-type": b"text/html"})
+
+
+def test_messages_of_refusals() -> None:
+    assert refusal_message(b'{"error": "no"}') == "no"
+    assert refusal_message(b'{"detail": "Not Found"}') == "Not Found"
+    assert refusal_message(b"<html>") == "<html>"
+    assert refusal_message(b"") == "(an empty body)"
