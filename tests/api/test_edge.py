@@ -29,7 +29,16 @@ ROUTES = [
     ("GET", "/api/version"),
     ("GET", "/metrics"),
 ]
-OPEN = ["/", "/live", "/ready", "/health", "/docs", "/docs/assets/start.js", "/docs/assets/swagger-ui.css", "/openapi.json"]
+OPEN = [
+    "/",
+    "/live",
+    "/ready",
+    "/health",
+    "/docs",
+    "/docs/assets/start.js",
+    "/docs/assets/swagger-ui.css",
+    "/openapi.json",
+]
 BAD = [
     None,
     "",

@@ -131,7 +131,7 @@ class SlowReaderError(ServiceError):
 
 
 class TargetError(TidemillError):
-    """Another server, which a command was pointed at, cannot be reached, refuses us, or does not speak our interface."""
+    """Another server, which a command was pointed at, cannot be reached, refuses us, or speaks another interface."""
 
 
 class SetupError(TidemillError):
