@@ -12,9 +12,14 @@ from tidemill.config.settings import SchedulerSettings
 from tidemill.core.clock import VirtualClock
 from tidemill.core.kv_cache import KVCacheLayout
 from tidemill.core.requests import SamplingParams
+from tidemill.kernels.backend import choose_backend
 from tidemill.kernels.kv_tensors import KVTensors, block_bytes
 from tidemill.kernels.linear import DEFAULT_ROW_TILE
+from tidemill.kernels.quantized import IntegerFormat
 from tidemill.models.decoder import Decoder, load_decoder
+from tidemill.models.quantization.job import QuantizationJob
+from tidemill.models.quantization.packed_cache import PackedCache
+from tidemill.models.quantization.quantized_model import load_quantized
 from tidemill.models.spec import ModelSpec, kv_groups, load_spec
 from tidemill.runner.runner import ModelRunner
 from tidemill.scheduler.outputs import SchedulerOutput
@@ -44,6 +49,24 @@ class LoadedModel:
             progress=lambda _: None,
         )
         return LoadedModel(spec, decoder, dtype, row_tile)
+
+
+def load_integers(folder: Path, kind: IntegerFormat) -> LoadedModel:
+    """The model in `folder` in integers, made anew; keys and values are bf16."""
+    spec = load_spec(folder)
+    job = QuantizationJob(
+        folder=folder,
+        spec=spec,
+        wanted=kind,
+        fallback_dtype=torch.bfloat16,
+        max_model_len=spec.max_position_embeddings,
+        is_exact=True,
+        identity=(),
+        num_threads=1,
+    )
+    cache = PackedCache(None, limit_bytes=0, clock=lambda: 0.0, sleep=lambda _: None)
+    model = load_quantized(job, choose_backend(CPU), cache, progress=lambda *_: None)
+    return LoadedModel(spec, model.decoder, torch.bfloat16, model.row_tile)
 
 
 def make_request(sequence_id: int, prompt: Sequence[int], max_new_tokens: int, **params: Any) -> SequenceRequest:

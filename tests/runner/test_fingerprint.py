@@ -7,7 +7,14 @@ from tidemill.runner import fingerprint
 from tidemill.runner.devices import Compute
 from tidemill.runner.fingerprint import numerics_fingerprint, weights_digest
 
-COMPUTE = Compute(device=torch.device("cpu"), dtype=torch.float32, row_tile=16, num_threads=2)
+COMPUTE = Compute(
+    device=torch.device("cpu"),
+    dtype=torch.float32,
+    row_tile=16,
+    num_threads=2,
+    precision="fp32",
+    kv_dtype=torch.float32,
+)
 
 
 @pytest.fixture
@@ -52,16 +59,21 @@ def test_names_and_config_count(folder):
 
 def test_what_can_change_a_bit_changes_the_fingerprint_and_threads_do_not(folder):
     def of(compute, flags=frozenset({"avx2"}), max_model_len=100):
-        return numerics_fingerprint(folder, compute, cpu_flags=flags, kernels="plain", max_model_len=max_model_len)
+        return numerics_fingerprint(
+            weights_digest(folder), compute, cpu_flags=flags, kernels="plain", max_model_len=max_model_len
+        )
 
     assert of(COMPUTE) == of(dataclasses.replace(COMPUTE, num_threads=1))
     assert of(COMPUTE) == of(COMPUTE, flags=frozenset({"avx2", "fpu"}))
     others = {
         of(COMPUTE),
-        of(dataclasses.replace(COMPUTE, dtype=torch.bfloat16)),
+        of(dataclasses.replace(COMPUTE, precision="bf16")),
         of(dataclasses.replace(COMPUTE, row_tile=None)),
+        of(dataclasses.replace(COMPUTE, kv_dtype=torch.int8)),
         of(COMPUTE, flags=frozenset({"avx2", "avx512f"})),
         of(COMPUTE, max_model_len=200),
-        numerics_fingerprint(folder, COMPUTE, cpu_flags=frozenset({"avx2"}), kernels="other", max_model_len=100),
+        numerics_fingerprint(
+            weights_digest(folder), COMPUTE, cpu_flags=frozenset({"avx2"}), kernels="other", max_model_len=100
+        ),
     }
-    assert len(others) == 6
+    assert len(others) == 7

@@ -1,12 +1,8 @@
 import pytest
-import torch
 
-from tests.fakes.checkpoints import make_checkpoint
 from tests.runner.batches import make_batch, new_sequence, scheduled
-from tidemill.config.settings import CacheSettings, ModelSettings, SchedulerSettings
 from tidemill.core.errors import CapacityError, ConfigurationError
 from tidemill.models.spec import load_spec
-from tidemill.runner.loading import load_runner
 
 MIB = 1024 * 1024
 
@@ -19,32 +15,6 @@ class FixedMemory:
 
     def available_bytes(self):
         return self._readings.pop(0) if len(self._readings) > 1 else self._readings[0]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return make_checkpoint("llama", tmp_path_factory.mktemp("llama"))
-
-
-@pytest.fixture
-def load(folder):
-    threads = torch.get_num_threads()
-
-    def load(*, memory=None, cache=None, scheduler=None, progress=None, on_layer=None, **settings):
-        return load_runner(
-            folder,
-            load_spec(folder),
-            ModelSettings(model=str(folder), device="cpu", threads=1, **settings),
-            CacheSettings(**(cache or {})),
-            SchedulerSettings(**({"max_num_seqs": 4} | (scheduler or {}))),
-            model_id=0,
-            progress=progress or (lambda stage, fraction: None),
-            memory=memory,
-            on_layer=on_layer,
-        )
-
-    yield load
-    torch.set_num_threads(threads)
 
 
 def test_what_is_loaded_computes_and_describes_itself(load, folder):
@@ -76,10 +46,22 @@ def test_the_fingerprint_says_whether_bits_agree(load):
     prints = {
         load().info.numerics_fingerprint,
         load(precision="bf16").info.numerics_fingerprint,
+        load(cache={"kv_precision": "int8"}).info.numerics_fingerprint,
         load(fast_math=True).info.numerics_fingerprint,
         load(max_model_len=512).info.numerics_fingerprint,
     }
-    assert len(prints) == 4
+    assert len(prints) == 5
+
+
+@pytest.mark.parametrize(
+    ("asked", "name", "ratio"), [("auto", "fp32", 1.0), ("bf16", "bf16", 0.5), ("int8", "int8", 0.34)]
+)
+def test_keys_and_values_have_a_type_of_their_own(load, asked, name, ratio):
+    loaded = load(cache={"kv_precision": asked})
+    assert (loaded.info.precision, loaded.info.kv_precision) == ("fp32", name)
+    assert loaded.layout.block_bytes <= ratio * load().layout.block_bytes
+    batch = make_batch(scheduled(1, 0, 3, [1]), new=[new_sequence(1, (5, 6, 7))])
+    assert len(loaded.runner.launch(batch).result().sequences[0].token_ids) == 1
 
 
 def test_the_cache_can_be_asked_for(load):

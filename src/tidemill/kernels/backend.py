@@ -11,6 +11,8 @@ import torch
 from tidemill.kernels.attention_batch import AttentionBatch
 from tidemill.kernels.kv_tensors import KVTensors
 from tidemill.kernels.linear import Weight
+from tidemill.kernels.packed_weight import PackedWeight
+from tidemill.kernels.quantized import Activation, QuantizedRows, QuantizedWeight
 
 Plan = Any
 """What a backend made of an AttentionBatch: made once a step and group, used by each of the group's layers."""
@@ -19,9 +21,19 @@ LayerCache = Any
 
 
 class KernelBackend(Protocol):
-    """Functions on tensors. Whatever they are given beside it, a row's bits are the same."""
+    """Functions on tensors. Whatever they are given beside it, a row's bits are the same.
+
+    A `dtype` is what the next product takes: torch.int8 asks for QuantizedRows, any other for a tensor of that type.
+    """
 
     name: str
+    packing_version: str
+    """Of the layout of packed weights: those of another version cannot be loaded."""
+
+    @property
+    def integer_path(self) -> str:
+        """The instructions that multiply integers, for the log and for who asks; their results are all the same."""
+        ...
 
     def bind(self, kv: KVTensors) -> tuple[LayerCache, ...]:
         """The arena's layers, by their place in a group."""
@@ -35,14 +47,30 @@ class KernelBackend(Protocol):
         """Make weight (out_features, in_features) and bias (out_features,) ready for products."""
         ...
 
-    def rms_norm(self, x: torch.Tensor, weight: torch.Tensor, epsilon: float, dtype: torch.dtype) -> torch.Tensor:
+    def pack(self, weight: QuantizedWeight) -> PackedWeight:
+        """Arrange an integer weight as products want it, in arrays that can be written to disk as they are."""
+        ...
+
+    def load_packed(self, packed: PackedWeight) -> Weight:
+        """Make what `pack` made, perhaps mapped back from disk, ready for products: nothing is copied on a CPU."""
+        ...
+
+    def prepare_integer(self, weight: QuantizedWeight) -> Weight:
+        """Make an integer weight ready for products with QuantizedRows."""
+        ...
+
+    def quantize(self, x: torch.Tensor) -> QuantizedRows:
+        """Rows of x (rows, size), float32 or bf16, as integers."""
+        ...
+
+    def rms_norm(self, x: torch.Tensor, weight: torch.Tensor, epsilon: float, dtype: torch.dtype) -> Activation:
         """Norm of x (rows, size) float32 with weight (size,) float32 -> (rows, size) dtype."""
         ...
 
     def add_rms_norm(
-        self, residual: torch.Tensor, delta: torch.Tensor, weight: torch.Tensor, epsilon: float
-    ) -> torch.Tensor:
-        """Add delta to residual (rows, size) float32 in place; the norm of the sum in the data type of delta."""
+        self, residual: torch.Tensor, delta: torch.Tensor, weight: torch.Tensor, epsilon: float, dtype: torch.dtype
+    ) -> Activation:
+        """Add delta to residual (rows, size) float32 in place -> the norm of the sum (rows, size) dtype."""
         ...
 
     def rotate_and_write(
@@ -62,14 +90,12 @@ class KernelBackend(Protocol):
         """
         ...
 
-    def attention(
-        self, q: torch.Tensor, cache: LayerCache, plan: Plan, scale: float, dtype: torch.dtype
-    ) -> torch.Tensor:
-        """Causal attention of q (rows, heads * head_dim) float32 over the cache -> same shape; padding rows are 0."""
+    def attention(self, q: torch.Tensor, cache: LayerCache, plan: Plan, scale: float, dtype: torch.dtype) -> Activation:
+        """Causal attention of q (rows, heads * head_dim) float32 -> the same shape in dtype; padding rows are 0."""
         ...
 
-    def silu_mul(self, gate_up: torch.Tensor) -> torch.Tensor:
-        """silu(gate) * up: (rows, 2 * size), gates first -> (rows, size)."""
+    def silu_mul(self, gate_up: torch.Tensor, dtype: torch.dtype) -> Activation:
+        """silu(gate) * up: (rows, 2 * size), gates first -> (rows, size) dtype."""
         ...
 
 
@@ -78,7 +104,7 @@ def choose_backend(device: torch.device) -> KernelBackend:
     from tidemill.kernels.torch_backend import TorchBackend
 
     if device.type != "cpu":
-        return TorchBackend()
+        return TorchBackend(device)
     try:
         from tidemill.kernels.cpu.backend import NumbaBackend
 

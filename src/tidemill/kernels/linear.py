@@ -9,6 +9,8 @@ from typing import Protocol
 
 import torch
 
+from tidemill.kernels.quantized import Activation
+
 DEFAULT_ROW_TILE = 8
 """Rows of the base tile."""
 LARGEST_TILE = 256
@@ -21,9 +23,11 @@ class Weight(Protocol):
 
     in_features: int
     out_features: int
+    input_dtype: torch.dtype
+    """What it multiplies: float32 or bfloat16 tensors, or QuantizedRows, which int8 stands for."""
 
-    def multiply(self, x: torch.Tensor) -> torch.Tensor:
-        """Multiply x (rows, in_features) -> (rows, out_features), in the data type of x."""
+    def multiply(self, x: Activation) -> torch.Tensor:
+        """Multiply x (rows, in_features) -> (rows, out_features), in its data type; float32 from QuantizedRows."""
         ...
 
 
@@ -67,11 +71,13 @@ class TorchWeight:
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, probe: TileProbe | None) -> None:
         """Take weight (out_features, in_features) and bias (out_features,); without a probe rows go at once."""
         self.out_features, self.in_features = weight.shape
+        self.input_dtype = weight.dtype
         self._product = _packed_product(weight, bias) or _plain_product(weight, bias)
         self._tiles = None if probe is None else probe.sizes("torch", weight, bias, self._product)
 
-    def multiply(self, x: torch.Tensor) -> torch.Tensor:
+    def multiply(self, x: Activation) -> torch.Tensor:
         """Multiply x (rows, in_features) -> (rows, out_features); with tiles, rows are a multiple of the base tile."""
+        assert isinstance(x, torch.Tensor), "a float matrix multiplies floats"
         rows = x.shape[0]
         if self._tiles is None or rows in self._tiles:
             return self._product(x)

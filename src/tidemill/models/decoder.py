@@ -9,7 +9,8 @@ import torch
 from tidemill.kernels.attention_batch import AttentionBatch
 from tidemill.kernels.backend import KernelBackend, LayerCache, choose_backend
 from tidemill.kernels.kv_tensors import KVTensors
-from tidemill.models.decoder_weights import DecoderWeights
+from tidemill.models.decoder_parts import DecoderParts, LayerParts
+from tidemill.models.decoder_weights import DecoderWeights, FloatParts
 from tidemill.models.layers.attention import Attention
 from tidemill.models.layers.linear import Linear
 from tidemill.models.layers.mlp import MLP
@@ -49,6 +50,10 @@ class Decoder:
         self._layers = tuple(layers)
         self._norms = (*(layer.attention_norm for layer in layers), final_norm)
         self._output = output
+        # Hidden rows leave as a plain tensor, from which rows are picked: where the output layer multiplies integers,
+        # those rows alone are quantized.
+        hidden_dtype = torch.float32 if output.input_dtype == torch.int8 else output.input_dtype
+        self._norm_dtypes = (*(layer.attention.input_dtype for layer in layers), hidden_dtype)
         self._kernels = kernels
         self._on_layer = on_layer or _nobody
         self._bound: tuple[KVTensors, tuple[LayerCache, ...]] | None = None
@@ -69,18 +74,20 @@ class Decoder:
         caches = self._caches(kv)
         plans = [self._kernels.plan(batch) for batch in attention]
         residual = torch.nn.functional.embedding(token_ids, self._embedding).float()
-        x = self._norms[0].first(residual, self._embedding.dtype)
-        for layer, next_norm in zip(self._layers, self._norms[1:], strict=True):
+        x = self._norms[0].first(residual, self._norm_dtypes[0])
+        for layer, next_norm, next_dtype in zip(self._layers, self._norms[1:], self._norm_dtypes[1:], strict=True):
             self._on_layer()
             delta = layer.attention(x, positions, caches[layer.place], plans[layer.group])
-            delta = layer.mlp(layer.mlp_norm.add(residual, delta))
-            x = next_norm.add(residual, delta)
+            delta = layer.mlp(layer.mlp_norm.add(residual, delta, layer.mlp.input_dtype))
+            x = next_norm.add(residual, delta, next_dtype)
+        assert isinstance(x, torch.Tensor)
         return x
 
     @torch.inference_mode()
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Hidden states (n, hidden) -> (n, vocab) float32. With a row tile, n is a multiple of it."""
-        return self._output(hidden).float()
+        is_integer = self._output.input_dtype == torch.int8
+        return self._output(self._kernels.quantize(hidden) if is_integer else hidden).float()
 
     def _caches(self, kv: KVTensors) -> tuple[LayerCache, ...]:
         if self._bound is None or self._bound[0] is not kv:
@@ -110,7 +117,25 @@ def load_decoder(
     `progress` is told the share that is done. Peak memory is the result and about a layer. Raises ModelLoadError.
     """
     kernels = kernels or choose_backend(device)
-    weights = DecoderWeights(Checkpoint(folder), spec, kernels, device=device, dtype=dtype, row_tile=row_tile)
+    weights = DecoderWeights(Checkpoint(folder), spec, device=device, dtype=dtype)
+    parts = FloatParts(weights, kernels, row_tile=row_tile)
+    return build_decoder(
+        parts, spec, kernels, device=device, max_model_len=max_model_len, progress=progress, on_layer=on_layer
+    )
+
+
+@torch.inference_mode()
+def build_decoder(
+    parts: DecoderParts,
+    spec: ModelSpec,
+    kernels: KernelBackend,
+    *,
+    device: torch.device,
+    max_model_len: int,
+    progress: Callable[[float], None],
+    on_layer: Callable[[], None] | None = None,
+) -> Decoder:
+    """The decoder of `parts`, which are asked for in their order; `progress` is told the share that is done."""
     table = rotation_table(spec.rope, head_dim=spec.head_dim, num_positions=max_model_len).to(device)
     nothing = torch.empty(1, 0, device=device)
     places = {
@@ -118,30 +143,42 @@ def load_decoder(
         for group, members in enumerate(kv_groups(spec))
         for place, layer in enumerate(members.layers)
     }
-    embedding = weights.embedding()
+    embedding = parts.embedding()
     layers = []
     for index in range(spec.num_layers):
         progress(index / (spec.num_layers + 1))
-        group, place = places[index]
-        layers.append(
-            DecoderLayer(
-                attention_norm=weights.norm(index, "input_layernorm"),
-                attention=weights.attention(index, table if spec.uses_rope[index] else nothing),
-                mlp_norm=weights.norm(index, "post_attention_layernorm"),
-                mlp=weights.mlp(index),
-                group=group,
-                place=place,
-            )
-        )
+        rotations = table if spec.uses_rope[index] else nothing
+        layers.append(_layer(parts.layer(index), spec, kernels, rotations, *places[index]))
     progress(spec.num_layers / (spec.num_layers + 1))
     decoder = Decoder(
         embedding=embedding,
         layers=layers,
-        final_norm=weights.final_norm(),
-        output=weights.output(embedding),
+        final_norm=RMSNorm(parts.final_norm(), spec.rms_norm_eps, kernels),
+        output=Linear(parts.output()),
         kernels=kernels,
         on_layer=on_layer,
     )
-    weights.finish()
     progress(1.0)
     return decoder
+
+
+def _layer(
+    parts: LayerParts, spec: ModelSpec, kernels: KernelBackend, rotations: torch.Tensor, group: int, place: int
+) -> DecoderLayer:
+    attention = Attention(
+        qkv=Linear(parts.qkv),
+        out=Linear(parts.out),
+        norms=(parts.q_norm, parts.k_norm),
+        rotations=rotations,
+        scale=spec.head_dim**-0.5,
+        epsilon=spec.rms_norm_eps,
+        kernels=kernels,
+    )
+    return DecoderLayer(
+        attention_norm=RMSNorm(parts.attention_norm, spec.rms_norm_eps, kernels),
+        attention=attention,
+        mlp_norm=RMSNorm(parts.mlp_norm, spec.rms_norm_eps, kernels),
+        mlp=MLP(gate_up=Linear(parts.gate_up), down=Linear(parts.down), kernels=kernels),
+        group=group,
+        place=place,
+    )

@@ -4,81 +4,57 @@ import torch
 
 from tidemill.core.errors import ModelLoadError
 from tidemill.kernels.backend import KernelBackend
-from tidemill.models.layers.attention import Attention
-from tidemill.models.layers.linear import Linear, stacked
-from tidemill.models.layers.mlp import MLP
-from tidemill.models.layers.norm import RMSNorm
+from tidemill.kernels.linear import Weight
+from tidemill.models.decoder_parts import LayerParts, LayerTensors, Matrix
 from tidemill.models.spec import ModelSpec
 from tidemill.models.weights import names
 from tidemill.models.weights.checkpoint import Checkpoint
 
 
 class DecoderWeights:
-    """Reads part after part from a checkpoint; each method raises ModelLoadError when a tensor is not as it must be."""
+    """Reads part after part from a checkpoint; each method raises ModelLoadError when a tensor is not as it must be.
+
+    Matrices come in `dtype`, or as they lie on disk if that is None; norms in float32.
+    """
 
     def __init__(
-        self,
-        checkpoint: Checkpoint,
-        spec: ModelSpec,
-        kernels: KernelBackend,
-        *,
-        device: torch.device,
-        dtype: torch.dtype,
-        row_tile: int | None,
+        self, checkpoint: Checkpoint, spec: ModelSpec, *, device: torch.device, dtype: torch.dtype | None
     ) -> None:
         self._checkpoint = checkpoint
         self._spec = spec
-        self._kernels = kernels
         self._device = device
         self._dtype = dtype
-        self._row_tile = row_tile
 
     def embedding(self) -> torch.Tensor:
-        """(vocab, hidden) in the model's data type."""
+        """(vocab, hidden)."""
         # A clone, not a view of the mapped file: the file may change or go away while the model is served.
         return self._take(names.EMBEDDING, (self._spec.vocab_size, self._spec.hidden_size)).clone()
 
-    def output(self, embedding: torch.Tensor) -> Linear:
+    def output(self, embedding: torch.Tensor) -> Matrix:
         """The matrix from hidden states to logits; the embedding itself where the two are tied."""
-        if self._spec.tied:
-            weight = embedding
-        else:
-            weight = self._take(names.OUTPUT, (self._spec.vocab_size, self._spec.hidden_size))
-        return stacked(self._kernels, [weight], [], row_tile=self._row_tile)
+        spec = self._spec
+        weight = embedding if spec.tied else self._take(names.OUTPUT, (spec.vocab_size, spec.hidden_size))
+        return Matrix(weight, None, (spec.vocab_size,))
 
-    def norm(self, layer: int, part: str) -> RMSNorm:
-        """A norm of one layer."""
-        return self._norm(names.layer(layer, f"{part}.weight"))
-
-    def final_norm(self) -> RMSNorm:
-        """The norm before the output matrix."""
+    def final_norm(self) -> torch.Tensor:
+        """The norm before the output matrix, (hidden,) float32."""
         return self._norm(names.FINAL_NORM)
 
-    def attention(self, layer: int, rotations: torch.Tensor) -> Attention:
-        """The attention of one layer, queries, keys and values as one product."""
+    def layer(self, index: int) -> LayerTensors:
+        """One layer: queries, keys and values as one matrix, gate and up as another."""
         spec = self._spec
+        hidden, inner = spec.hidden_size, spec.intermediate_size
         q_size, kv_size = spec.num_heads * spec.head_dim, spec.num_kv_heads * spec.head_dim
-        inputs = {"q_proj": q_size, "k_proj": kv_size, "v_proj": kv_size}
-        return Attention(
-            qkv=self._linear(layer, "self_attn", inputs, spec.hidden_size, bias=spec.qkv_bias),
-            out=self._linear(layer, "self_attn", {"o_proj": spec.hidden_size}, q_size, bias=spec.o_bias),
-            norms=(self._head_norm(layer, "q_norm"), self._head_norm(layer, "k_norm")),
-            rotations=rotations,
-            scale=spec.head_dim**-0.5,
-            epsilon=spec.rms_norm_eps,
-            kernels=self._kernels,
-        )
-
-    def mlp(self, layer: int) -> MLP:
-        """The MLP of one layer, gate and up as one product."""
-        spec = self._spec
-        inputs = {"gate_proj": spec.intermediate_size, "up_proj": spec.intermediate_size}
-        return MLP(
-            gate_up=self._linear(layer, "mlp", inputs, spec.hidden_size, bias=spec.mlp_bias),
-            down=self._linear(
-                layer, "mlp", {"down_proj": spec.hidden_size}, spec.intermediate_size, bias=spec.mlp_bias
-            ),
-            kernels=self._kernels,
+        qkv = {"q_proj": q_size, "k_proj": kv_size, "v_proj": kv_size}
+        return LayerTensors(
+            attention_norm=self._norm(names.layer(index, "input_layernorm.weight")),
+            qkv=self._matrix(index, "self_attn", qkv, hidden, bias=spec.qkv_bias),
+            q_norm=self._head_norm(index, "q_norm"),
+            k_norm=self._head_norm(index, "k_norm"),
+            out=self._matrix(index, "self_attn", {"o_proj": hidden}, q_size, bias=spec.o_bias),
+            mlp_norm=self._norm(names.layer(index, "post_attention_layernorm.weight")),
+            gate_up=self._matrix(index, "mlp", {"gate_proj": inner, "up_proj": inner}, hidden, bias=spec.mlp_bias),
+            down=self._matrix(index, "mlp", {"down_proj": hidden}, inner, bias=spec.mlp_bias),
         )
 
     def finish(self) -> None:
@@ -96,7 +72,7 @@ class DecoderWeights:
                 next_step="Check that config.json belongs to these weights.",
             )
 
-    def _linear(self, layer: int, block: str, outputs: dict[str, int], in_features: int, *, bias: bool) -> Linear:
+    def _matrix(self, layer: int, block: str, outputs: dict[str, int], in_features: int, *, bias: bool) -> Matrix:
         weights = [
             self._take(names.layer(layer, f"{block}.{part}.weight"), (size, in_features))
             for part, size in outputs.items()
@@ -104,11 +80,11 @@ class DecoderWeights:
         biases = [
             self._take(names.layer(layer, f"{block}.{part}.bias"), (size,)) for part, size in outputs.items() if bias
         ]
-        return stacked(self._kernels, weights, biases, row_tile=self._row_tile)
+        weight = weights[0] if len(weights) == 1 else torch.cat(weights)
+        return Matrix(weight.contiguous(), torch.cat(biases) if biases else None, tuple(outputs.values()))
 
-    def _norm(self, name: str) -> RMSNorm:
-        weight = self._checkpoint.take(name, (self._spec.hidden_size,)).float().clone().to(self._device)
-        return RMSNorm(weight, self._spec.rms_norm_eps, self._kernels)
+    def _norm(self, name: str) -> torch.Tensor:
+        return self._checkpoint.take(name, (self._spec.hidden_size,)).float().clone().to(self._device)
 
     def _head_norm(self, layer: int, part: str) -> torch.Tensor:
         if not self._spec.qk_norm:
@@ -117,4 +93,48 @@ class DecoderWeights:
         return self._checkpoint.take(name, (self._spec.head_dim,)).float().clone().to(self._device)
 
     def _take(self, name: str, shape: tuple[int, ...]) -> torch.Tensor:
-        return self._checkpoint.take(name, shape).to(self._device, self._dtype)
+        tensor = self._checkpoint.take(name, shape)
+        return tensor.to(self._device, self._dtype or tensor.dtype)
+
+
+class FloatParts:
+    """Implements DecoderParts: the checkpoint's matrices as floats, `dtype` whatever `weights` reads them as."""
+
+    def __init__(self, weights: DecoderWeights, kernels: KernelBackend, *, row_tile: int | None) -> None:
+        self._weights = weights
+        self._kernels = kernels
+        self._row_tile = row_tile
+        self._embedding: torch.Tensor | None = None
+
+    def embedding(self) -> torch.Tensor:
+        """(vocab, hidden) in the model's data type; kept, because the output matrix may be the same."""
+        if self._embedding is None:
+            self._embedding = self._weights.embedding()
+        return self._embedding
+
+    def layer(self, index: int) -> LayerParts:
+        """One layer, its matrices prepared."""
+        tensors = self._weights.layer(index)
+        return LayerParts(
+            attention_norm=tensors.attention_norm,
+            qkv=self._prepare(tensors.qkv),
+            q_norm=tensors.q_norm,
+            k_norm=tensors.k_norm,
+            out=self._prepare(tensors.out),
+            mlp_norm=tensors.mlp_norm,
+            gate_up=self._prepare(tensors.gate_up),
+            down=self._prepare(tensors.down),
+        )
+
+    def final_norm(self) -> torch.Tensor:
+        """(hidden,) float32."""
+        return self._weights.final_norm()
+
+    def output(self) -> Weight:
+        """The last part: a checkpoint that has more than was asked for is refused."""
+        matrix = self._weights.output(self.embedding())
+        self._weights.finish()
+        return self._prepare(matrix)
+
+    def _prepare(self, matrix: Matrix) -> Weight:
+        return self._kernels.prepare(matrix.weight, matrix.bias, row_tile=self._row_tile)

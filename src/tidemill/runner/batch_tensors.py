@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -34,53 +35,59 @@ def build_batch_tensors(
     sequences: Sequence[ScheduledState], layout: KVCacheLayout, *, row_tile: int | None, device: torch.device
 ) -> BatchTensors:
     """The tensors of `sequences`, in their order; padding rows follow them and write to the null page."""
-    query_lens = tuple(scheduled.num_tokens for scheduled, _ in sequences)
-    starts = np.array([scheduled.start for scheduled, _ in sequences], dtype=np.int32)
-    query_starts = np.zeros(len(sequences) + 1, dtype=np.int32)
-    np.cumsum(query_lens, out=query_starts[1:])
-    row_starts = query_starts[:-1].tolist()
-    num_rows = int(query_starts[-1])
+    query_lens = tuple([scheduled.num_tokens for scheduled, _ in sequences])
+    row_ends = tuple(accumulate(query_lens))
+    row_starts = (0, *row_ends[:-1])
+    num_rows = row_ends[-1]
     num_padded = padded_rows(num_rows, row_tile)
+    starts = np.array([scheduled.start for scheduled, _ in sequences], dtype=np.int32)
+    query_starts = np.array((0, *row_ends), dtype=np.int32)
 
     token_ids = np.zeros(num_padded, dtype=np.int64)
     for row, (scheduled, state) in zip(row_starts, sequences, strict=True):
         token_ids[row : row + scheduled.num_tokens] = state.token_ids(scheduled.start, scheduled.num_tokens)
-    row_sequences = np.repeat(np.arange(len(sequences)), query_lens)
     positions = np.zeros(num_padded, dtype=np.int64)
-    positions[:num_rows] = np.arange(num_rows) + (starts - query_starts[:-1])[row_sequences]
+    row_sequences = np.arange(len(sequences))
+    if num_rows == len(sequences):
+        positions[:num_rows] = starts
+    else:
+        row_sequences = np.repeat(row_sequences, query_lens)
+        positions[:num_rows] = np.arange(num_rows) + (starts - query_starts[:-1])[row_sequences]
 
     context_lens = starts + np.array(query_lens, dtype=np.int32)
+    context_lens_list = tuple(context_lens.tolist())
+    on_device = tuple(_on(device, values) for values in (query_starts, starts, context_lens))
     attention = []
     for group_index, group in enumerate(layout.groups):
-        tables = _block_tables(sequences, group_index, context_lens, layout.block_size)
+        tables = _block_tables(sequences, group_index, context_lens_list, layout.block_size)
         slots = _slot_mapping(tables, row_sequences, positions, layout.block_size)
         attention.append(
             AttentionBatch(
                 num_rows=num_rows,
-                query_starts=_on(device, query_starts),
-                start_positions=_on(device, starts),
-                context_lens=_on(device, context_lens),
+                query_starts=on_device[0],
+                start_positions=on_device[1],
+                context_lens=on_device[2],
                 block_tables=_on(device, tables),
                 slot_mapping=_on(device, slots),
                 block_size=layout.block_size,
                 window=group.window,
                 query_lens=query_lens,
-                context_lens_list=tuple(context_lens.tolist()),
+                context_lens_list=context_lens_list,
             )
         )
     return BatchTensors(
         token_ids=_on(device, token_ids),
         positions=_on(device, positions),
         attention=tuple(attention),
-        row_starts=tuple(row_starts),
+        row_starts=row_starts,
     )
 
 
 def _block_tables(
-    sequences: Sequence[ScheduledState], group_index: int, context_lens: NDArray[np.int32], block_size: int
+    sequences: Sequence[ScheduledState], group_index: int, context_lens: Sequence[int], block_size: int
 ) -> NDArray[np.int32]:
     """(num_seqs, max_blocks). A table that is an `array.array` is copied as bytes; a list, number by number."""
-    blocks_needed = (-(-context_lens // block_size)).tolist()
+    blocks_needed = [-(-context_len // block_size) for context_len in context_lens]
     tables = np.zeros((len(sequences), max(blocks_needed)), dtype=np.int32)
     for index, (scheduled, _) in enumerate(sequences):
         table = scheduled.block_tables[group_index]

@@ -21,11 +21,10 @@ class Compute:
     dtype: torch.dtype
     row_tile: int | None
     num_threads: int
-
-    @property
-    def precision(self) -> str:
-        """The arithmetic's name in settings."""
-        return "bf16" if self.dtype is torch.bfloat16 else "fp32"
+    precision: str
+    """The arithmetic's name in settings; under integers `dtype` is that of what is no integer."""
+    kv_dtype: torch.dtype
+    """How keys and values are kept; int8 has scales."""
 
 
 def choose_device(asked: Device) -> torch.device:

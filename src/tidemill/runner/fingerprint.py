@@ -36,12 +36,12 @@ def weights_digest(folder: Path) -> str:
 
 
 def numerics_fingerprint(
-    folder: Path, compute: Compute, *, cpu_flags: frozenset[str], kernels: str, max_model_len: int
+    weights: str, compute: Compute, *, cpu_flags: frozenset[str], kernels: str, max_model_len: int
 ) -> str:
     """Hex SHA-256 over everything that can change a bit of the output: weights, arithmetic, versions, instructions.
 
-    `kernels` names their backend. The served length counts because dynamic rotary scaling depends on it; the number of
-    threads does not count.
+    `weights` is a digest of them as they are computed with, and `kernels` names their backend. The served length counts
+    because dynamic rotary scaling depends on it; the number of threads does not count.
     """
     if compute.device.type == "cuda":
         machine = f"{torch.cuda.get_device_name(compute.device)} {torch.version.cuda}"
@@ -49,8 +49,9 @@ def numerics_fingerprint(
         flags = ",".join(flag for flag in _MIXED_FLAGS if flag in cpu_flags)
         machine = f"{torch.backends.cpu.get_cpu_capability()} {flags}"
     parts = (
-        weights_digest(folder),
+        weights,
         compute.precision,
+        f"keys and values {compute.kv_dtype}",
         f"row tile {compute.row_tile}",
         f"kernels {kernels}",
         f"length {max_model_len}",

@@ -10,27 +10,27 @@ from pathlib import Path
 import torch
 
 from tidemill.config.settings import CacheSettings, ModelSettings, SchedulerSettings
+from tidemill.core.clock import Clock, monotonic
 from tidemill.core.errors import ConfigurationError
 from tidemill.core.kv_cache import KVCacheLayout
+from tidemill.core.quantization import Quantization
+from tidemill.kernels.backend import KernelBackend, choose_backend
 from tidemill.kernels.kv_tensors import KVTensors, block_bytes
-from tidemill.kernels.linear import DEFAULT_ROW_TILE
-from tidemill.models.decoder import Decoder, load_decoder
+from tidemill.models.decoder import Decoder
 from tidemill.models.spec import ModelSpec, kv_groups
 from tidemill.runner.activation_peak import ProcessMemory, cuda_peak_bytes, host_peak_bytes
-from tidemill.runner.cache_sizing import CacheShape, MemoryBudget, check_weights_fit, size_cache
-from tidemill.runner.devices import (
-    Compute,
-    choose_device,
-    choose_dtype,
-    choose_threads,
-    cpu_flags,
-    has_fast_bf16,
-)
+from tidemill.runner.allocator import keep_freed_memory
+from tidemill.runner.cache_sizing import CacheShape, MemoryBudget, size_cache
+from tidemill.runner.devices import Compute, choose_device, choose_threads, cpu_flags, has_fast_bf16
 from tidemill.runner.fingerprint import numerics_fingerprint
+from tidemill.runner.kv_precision import choose_kv_dtype, kv_precision_name
 from tidemill.runner.logit_rows import OnLogits
 from tidemill.runner.memory import MemoryReader, memory_of
+from tidemill.runner.precision import fast_integer_path, plan_precision
 from tidemill.runner.profile_step import ProfileStep
 from tidemill.runner.runner import ModelRunner
+from tidemill.runner.thread_share import ThreadShare, WaitingTime
+from tidemill.runner.weight_loading import LoadedWeights, WeightLoading
 
 Progress = Callable[[str, float], None]
 """Told the stage of loading and how far it is, in 0..1."""
@@ -48,6 +48,9 @@ class RunnerInfo:
     num_parameters: int
     weight_bytes: int
     precision: str
+    precision_reason: str
+    quantization: Quantization | None
+    kv_precision: str
     device: str
     vocab_size: int
     max_model_len: int
@@ -79,35 +82,45 @@ def load_runner(
     memory: MemoryReader | None = None,
     on_logits: OnLogits | None = None,
     on_layer: Callable[[], None] | None = None,
+    clock: Clock = monotonic,
 ) -> LoadedRunner:
     """Load the model in `folder`. `memory` replaces the device's own reading; `on_layer` is called as a layer begins.
 
     Raises ConfigurationError for a device or a length that cannot be had, CapacityError with the numbers if weights or
     one sequence do not fit, and ModelLoadError for weights that are missing or do not match `spec`.
     """
-    compute = _choose_compute(settings, spec)
+    device = choose_device(settings.device)
     max_model_len = _choose_length(settings, spec)
-    torch.set_num_threads(compute.num_threads)
-    reader = memory or memory_of(compute.device)
-    weight_bytes = spec.num_parameters * compute.dtype.itemsize
-    check_weights_fit(weight_bytes, reader.available_bytes())
-
-    decoder = load_decoder(
+    reader = memory or memory_of(device)
+    kernels = choose_backend(device)
+    weights = _load_weights(
         folder,
         spec,
-        device=compute.device,
-        dtype=compute.dtype,
-        row_tile=compute.row_tile,
+        settings,
+        device,
+        kernels,
+        available_bytes=reader.available_bytes(),
         max_model_len=max_model_len,
-        progress=lambda fraction: progress("loading weights", fraction),
+        progress=progress,
         on_layer=on_layer,
     )
+    decoder = weights.decoder
+    compute = Compute(
+        device=device,
+        dtype=weights.dtype,
+        row_tile=weights.row_tile,
+        num_threads=torch.get_num_threads(),
+        precision=weights.precision,
+        kv_dtype=choose_kv_dtype(cache.kv_precision, model_dtype=weights.dtype),
+    )
     progress("compiling kernels, measuring memory", 0.0)
+    if device.type == "cpu":
+        keep_freed_memory()
     shape = _cache_shape(spec, compute, cache, scheduler)
     activation_bytes = _measure_step(decoder, spec, compute, shape, max_model_len)
     num_blocks = size_cache(
         shape,
-        _budget(reader.available_bytes(), activation_bytes, compute.device),
+        _budget(_left(reader.available_bytes(), weights), activation_bytes, compute.device),
         max_model_len=max_model_len,
         is_len_chosen=settings.max_model_len is not None,
         requested_bytes=cache.kv_cache_memory,
@@ -122,14 +135,18 @@ def load_runner(
         row_tile=compute.row_tile,
         device=compute.device,
         on_logits=on_logits,
+        threads=_thread_share(compute, clock),
     )
     progress("compiling kernels, measuring memory", 1.0)
     info = RunnerInfo(
         architecture=spec.architecture,
         family=spec.family,
         num_parameters=spec.num_parameters,
-        weight_bytes=weight_bytes,
+        weight_bytes=weights.weight_bytes,
         precision=compute.precision,
+        precision_reason=weights.reason,
+        quantization=weights.quantization,
+        kv_precision=kv_precision_name(compute.kv_dtype),
         device=str(compute.device.type),
         vocab_size=spec.vocab_size,
         max_model_len=max_model_len,
@@ -138,25 +155,62 @@ def load_runner(
         kv_cache_bytes=num_blocks * shape.block_bytes,
         num_threads=compute.num_threads,
         numerics_fingerprint=numerics_fingerprint(
-            folder, compute, cpu_flags=cpu_flags(), kernels=decoder.kernels_name, max_model_len=max_model_len
+            weights.digest, compute, cpu_flags=cpu_flags(), kernels=decoder.kernels_name, max_model_len=max_model_len
         ),
     )
     return LoadedRunner(runner, layout, info)
 
 
-def _choose_compute(settings: ModelSettings, spec: ModelSpec) -> Compute:
-    device = choose_device(settings.device)
-    dtype = choose_dtype(
+def _thread_share(compute: Compute, clock: Clock) -> ThreadShare | None:
+    if compute.device.type != "cpu" or compute.num_threads == 1:
+        return None
+    return ThreadShare(compute.num_threads, clock=clock, waiting_time=WaitingTime(), set_threads=torch.set_num_threads)
+
+
+def _load_weights(
+    folder: Path,
+    spec: ModelSpec,
+    settings: ModelSettings,
+    device: torch.device,
+    kernels: KernelBackend,
+    *,
+    available_bytes: int | None,
+    max_model_len: int,
+    progress: Progress,
+    on_layer: Callable[[], None] | None,
+) -> LoadedWeights:
+    """Plan a precision, and load what comes of it, with the threads that its weights are worth."""
+    fast_bf16 = has_fast_bf16(device, cpu_flags())
+    plan = plan_precision(
         settings.precision,
-        checkpoint_dtype=spec.torch_dtype,
-        has_fast_bf16=has_fast_bf16(device, cpu_flags()),
-    )
-    return Compute(
+        spec,
         device=device,
-        dtype=dtype,
-        row_tile=None if settings.fast_math else DEFAULT_ROW_TILE,
-        num_threads=choose_threads(settings.threads, weight_bytes=spec.num_parameters * dtype.itemsize),
+        has_fast_bf16=fast_bf16,
+        integer_path=lambda: fast_integer_path(kernels),
+        available_bytes=available_bytes,
     )
+    torch.set_num_threads(choose_threads(settings.threads, weight_bytes=plan.expected_bytes(spec)))
+    loading = WeightLoading(
+        folder=folder,
+        spec=spec,
+        settings=settings,
+        device=device,
+        kernels=kernels,
+        has_fast_bf16=fast_bf16,
+        max_model_len=max_model_len,
+        available_bytes=available_bytes,
+        progress=progress,
+        on_layer=on_layer,
+    )
+    weights = loading.load(plan)
+    # Floats, where integers were tried and not taken, may be worth more threads.
+    torch.set_num_threads(choose_threads(settings.threads, weight_bytes=weights.weight_bytes))
+    return weights
+
+
+def _left(available_bytes: int | None, weights: LoadedWeights) -> int | None:
+    """What may be taken beside the weights: the pages of a mapped file can be dropped, but every step reads them."""
+    return None if available_bytes is None else max(0, available_bytes - weights.mapped_bytes)
 
 
 def _choose_length(settings: ModelSettings, spec: ModelSpec) -> int:
@@ -179,7 +233,7 @@ def _cache_shape(spec: ModelSpec, compute: Compute, cache: CacheSettings, schedu
             num_kv_heads=spec.num_kv_heads,
             head_dim=spec.head_dim,
             block_size=cache.block_size,
-            dtype=compute.dtype,
+            dtype=compute.kv_dtype,
         ),
         max_num_seqs=scheduler.max_num_seqs,
         max_step_tokens=scheduler.max_num_batched_tokens,
@@ -194,7 +248,7 @@ def _layout(shape: CacheShape, num_blocks: int) -> KVCacheLayout:
 
 def _allocate(layout: KVCacheLayout, spec: ModelSpec, compute: Compute) -> KVTensors:
     return KVTensors.allocate(
-        layout, num_kv_heads=spec.num_kv_heads, head_dim=spec.head_dim, dtype=compute.dtype, device=compute.device
+        layout, num_kv_heads=spec.num_kv_heads, head_dim=spec.head_dim, dtype=compute.kv_dtype, device=compute.device
     )
 
 

@@ -5,6 +5,7 @@ Owns the order of results and the bound on logits held at once; sampling itself 
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -38,12 +39,11 @@ class _Partial:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _LogitRow:
-    """A row that needs logits: the one of `position`, of the sequence at `index` of the step."""
+class _LogitRow(NamedTuple):
+    """A row that needs logits: the one of `position`, of the sequence at `place` of the step."""
 
     row: int
-    index: int
+    place: int
     position: int
     samples: bool
 
@@ -85,11 +85,9 @@ class LogitRows:
         hidden: torch.Tensor,
         partials: Sequence[_Partial],
     ) -> None:
-        indices = [row.row for row in rows]
-        padding = [indices[0]] * (padded_rows(len(rows), self._row_tile) - len(rows))
-        logits = self._project(hidden[torch.tensor(indices + padding, device=hidden.device)])[: len(rows)]
+        logits = self._project(self._picked(rows, hidden))[: len(rows)]
         sampled = [place for place, row in enumerate(rows) if row.samples]
-        states = [_sampling(sequences[rows[place].index]) for place in sampled]
+        states = [_sampling(sequences[rows[place].place]) for place in sampled]
         outcomes: list[Outcome]
         if (
             logits.device.type != "cpu"
@@ -105,15 +103,24 @@ class LogitRows:
             positions = [rows[place].position + 1 for place in sampled]
             outcomes = sample(values if len(sampled) == len(rows) else values[sampled], states, positions)
         for place, outcome in zip(sampled, outcomes, strict=True):
-            index = rows[place].index
+            index = rows[place].place
             _take_outcome(outcome, sequences[index], partials[index])
+
+    def _picked(self, rows: Sequence[_LogitRow], hidden: torch.Tensor) -> torch.Tensor:
+        """The hidden rows of `rows`, padded; a step that only decodes has them side by side already."""
+        padded = padded_rows(len(rows), self._row_tile)
+        indices = [row.row for row in rows]
+        if indices[0] == 0 and indices[-1] == len(rows) - 1 and padded <= hidden.shape[0]:
+            return hidden[:padded]
+        padding = [indices[0]] * (padded - len(rows))
+        return hidden[torch.tensor(indices + padding, device=hidden.device)]
 
     def _tell(
         self, rows: Sequence[_LogitRow], sequences: Sequence[ScheduledState], values: NDArray[np.float32]
     ) -> None:
         if self._on_logits is not None:
             for row, logits in zip(rows, values, strict=True):
-                self._on_logits(sequences[row.index][0].sequence_id, row.position, logits)
+                self._on_logits(sequences[row.place][0].sequence_id, row.position, logits)
 
     def _take_prompt_logprobs(
         self,
@@ -125,13 +132,13 @@ class LogitRows:
         for row, logits in zip(rows, values, strict=True):
             if row.samples:
                 continue
-            state = sequences[row.index][1]
+            state = sequences[row.place][1]
             assert state.num_prompt_logprobs is not None
             if not np.isfinite(logits).all():
-                partials[row.index].error = NOT_FINITE
+                partials[row.place].error = NOT_FINITE
                 continue
             token_id = int(state.token_ids(row.position + 1, 1)[0])
-            partials[row.index].prompt_logprobs.append(
+            partials[row.place].prompt_logprobs.append(
                 _raw(token_logprobs(logits, token_id, state.num_prompt_logprobs))
             )
 

@@ -14,6 +14,7 @@ from tidemill.kernels.kv_tensors import KVTensors
 from tidemill.runner.batch_tensors import ScheduledState, build_batch_tensors
 from tidemill.runner.logit_rows import LogitRows, OnLogits
 from tidemill.runner.sequence_state import SequenceState
+from tidemill.runner.thread_share import ThreadShare
 from tidemill.scheduler.batch import Batch, SequenceResult, StepResult
 
 
@@ -47,7 +48,7 @@ class CompletedStep:
 class ModelRunner:
     """One model on one device. Implements `scheduler.batch.Runner`.
 
-    `on_logits` is told of every row of logits, for tests that compare bits.
+    `on_logits` is told of every row of logits, for tests that compare bits; `threads` is asked before each step.
     """
 
     def __init__(
@@ -61,8 +62,10 @@ class ModelRunner:
         row_tile: int | None,
         device: torch.device,
         on_logits: OnLogits | None = None,
+        threads: ThreadShare | None = None,
     ) -> None:
         self.model_id = model_id
+        self._threads = threads
         self._model = model
         self._kv = kv
         self._layout = layout
@@ -80,6 +83,8 @@ class ModelRunner:
     def launch(self, batch: Batch) -> CompletedStep:
         """Compute `batch`. A sequence that cannot be computed ends with an error; the others are not touched by it."""
         assert batch.model_id == self.model_id, (batch.model_id, self.model_id)
+        if self._threads is not None:
+            self._threads.begin_step()
         for sequence_id in batch.finished:
             self._states.pop(sequence_id, None)
         for new in batch.new:

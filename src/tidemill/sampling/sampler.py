@@ -48,14 +48,23 @@ def sample(logits: NDArray[np.float32], rows: Sequence[RowState], positions: Seq
     assert logits.shape[0] == len(rows) == len(positions), (logits.shape, len(rows), len(positions))
     if not rows:
         return []
-    # A sum is finite only where every term is, and costs a pass without a temporary.
-    with np.errstate(invalid="ignore", over="ignore"):
-        is_finite = np.isfinite(logits.sum(axis=1)).tolist()
-    if all(is_finite) and all(row.is_plain_greedy for row in rows):
-        return [SampledToken(token_id) for token_id in logits.argmax(axis=1).tolist()]
+    if all(row.is_plain_greedy for row in rows):
+        return _greedy(logits)
+    is_finite = (np.isfinite(logits.max(axis=1)) & np.isfinite(logits.min(axis=1))).tolist()
     return [
         sample_row(logits[index], row, position) if is_finite[index] else SamplingFailure(NOT_FINITE)
         for index, (row, position) in enumerate(zip(rows, positions, strict=True))
+    ]
+
+
+def _greedy(logits: NDArray[np.float32]) -> list[Outcome]:
+    """The largest of each row. Largest and lowest are finite only where all are: a NaN counts as both."""
+    token_ids = logits.argmax(axis=1)
+    largest = logits[np.arange(token_ids.size), token_ids]
+    is_finite = (np.isfinite(largest) & np.isfinite(logits.min(axis=1))).tolist()
+    return [
+        SampledToken(token_id) if finite else SamplingFailure(NOT_FINITE)
+        for token_id, finite in zip(token_ids.tolist(), is_finite, strict=True)
     ]
 
 

@@ -1,39 +1,36 @@
 """Paged attention on a CPU, prompts and decode steps alike: one arithmetic for a query whatever shares its step.
 
 Work is cut into tiles of a few neighbouring queries and one key-value head. Keys are met in blocks aligned to absolute
-positions, in ascending order, so neither the cut of a prompt into chunks nor the page size can change a bit.
+positions, in ascending order, and long contexts in partitions aligned likewise, each from a fresh start and folded
+together in order: so neither the cut of a prompt into chunks, nor the page size, nor which thread took what can change
+a bit. No floating-point licence here: what is fused is written in the vector code.
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import njit, prange, types
+from numba.extending import intrinsic, overload
 
+from tidemill.kernels.cpu import block_places as places
 from tidemill.kernels.cpu import numba_setup
-from tidemill.kernels.cpu.element import EXACT, rounded
-from tidemill.kernels.cpu.softmax import KEY_BLOCK, LOWEST, weigh_block
-from tidemill.kernels.cpu.tile_product import ROWS, tile_product
-from tidemill.kernels.cpu.vector_code import LANES
-from tidemill.kernels.cpu.widen import widen
+from tidemill.kernels.cpu.add_values import add_values
+from tidemill.kernels.cpu.block_places import KEY_BLOCK, LANES, ROWS, STATE, WEIGHT_BYTES
+from tidemill.kernels.cpu.block_search import find_block, padded_width, pair_of
+from tidemill.kernels.cpu.element import exp_nonpositive, rounded
+from tidemill.kernels.cpu.vector_code import LONG
+from tidemill.kernels.cpu.weigh_block import weigh_block
 
 CACHED = numba_setup.configure()
-MAX_TILE_ROWS = 48
-"""Rows (queries times heads of a group) of one tile, which share a loaded key block. Not part of the arithmetic."""
-
-
-class Layer(NamedTuple):
-    """One layer's cache: pages (num_pages, elements), and where in a page its keys and values begin."""
-
-    pages: Any
-    keys_at: int
-    values_at: int
-    kv_heads: int
-    head_dim: int
-    page_size: int
+PARTITION = 1024
+"""Positions after which attention starts afresh, to be folded in after. Part of the arithmetic."""
 
 
 class Tile(NamedTuple):
-    """One item of work: `queries` rows from `first_row` on, the first at `position`; rows = queries * group."""
+    """One item of work: `queries` rows from `first_row` on, the first at `position`; rows = queries * group.
+
+    It meets positions [start, stop), or what of them its queries see.
+    """
 
     head: int
     first_row: int
@@ -42,108 +39,275 @@ class Tile(NamedTuple):
     window: int
     group: int
     rows: int
+    start: int
+    stop: int
 
 
-class Places(NamedTuple):
-    """Where in the scratch of a tile its parts begin (the queries begin at 0), and how wide its values are."""
+class Space(NamedTuple):
+    """Scratch of one thread."""
 
-    keys: int
-    values: int
-    scores: int
+    numbers: Any
+    """As in block_places."""
+    floats: Any
+    """Operands, weights and sums, as `Parts` says."""
+    cells: Any
+    """A block of keys and values as the vector code wants them, in the cache's element type."""
+    scales: Any
+    """(128,) bf16 bits: scales of a block's keys, then of its values."""
+
+
+class Parts(NamedTuple):
+    """Where in the floats of a tile its parts begin (operands of queries at 0), and how wide its values are."""
+
+    weights: int
+    state: int
     sums: int
-    lanes: int
-    tops: int
+    total: int
     end: int
+    padded: int
     width: int
+    depth: int
 
 
-@njit(nogil=True)
-def _places(rows: Any, head_dim: Any) -> Any:
-    width = (head_dim + LANES - 1) // LANES * LANES
+@njit(nogil=True, error_model="numpy")
+def _parts(rows: Any, layer: Any) -> Any:
     padded = (rows + ROWS - 1) // ROWS * ROWS
-    keys = padded * head_dim
-    values = keys + head_dim * KEY_BLOCK
-    scores = values + KEY_BLOCK * width
-    sums = scores + padded * KEY_BLOCK
-    lanes = sums + padded * width
-    tops = lanes + padded * LANES
-    return Places(keys, values, scores, sums, lanes, tops, tops + padded, width)
+    width = padded_width(layer.head_dim)
+    depth = (layer.head_dim + pair_of(layer) - 1) // pair_of(layer)
+    weights = padded_width(padded * depth)
+    state = weights + padded * WEIGHT_BYTES // 4
+    sums = state + padded * STATE
+    total = sums + padded * width
+    return Parts(weights, state, sums, total, total + total - state, padded, width, depth)
 
 
-@njit(nogil=True)
-def _load_block(layer: Any, table: Any, head: Any, base: Any, skip: Any, count: Any, at: Any, scratch: Any) -> None:
-    """Widen positions [base + skip, base + count) into scratch: keys (head_dim, 64), values (64, width)."""
-    size, head_dim = layer.page_size, layer.head_dim
-    first = head * head_dim * size
-    done = skip
-    while done < count:
-        page = layer.pages[table[(base + done) // size]]
-        offset = (base + done) % size
-        run = min(size - offset, count - done)
-        keys, values = layer.keys_at + first + offset, layer.values_at + first + offset * head_dim
-        widen(page, keys, size, scratch, at.keys + done, KEY_BLOCK, head_dim, run)
-        widen(page, values, head_dim, scratch, at.values + done * at.width, at.width, run, head_dim)
-        done += run
+@intrinsic
+def _take(typing_context: Any, counter: Any) -> Any:
+    """The number at address `counter`, which is one more for whoever asks next, on any thread."""
+    assert typing_context is not None
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = builder.inttoptr(arguments[0], LONG.as_pointer())
+        return builder.atomic_rmw("add", pointer, LONG(1), "monotonic")
+
+    return types.int64(types.int64), codegen
 
 
-@njit(fastmath=EXACT, nogil=True)
-def _meet_block(tile: Any, base: Any, skip: Any, count: Any, head_dim: Any, at: Any, scratch: Any) -> None:
-    """Let the queries of a tile meet the keys and values that are in scratch: positions [base + skip, base + count)."""
-    scratch[at.scores : at.sums] = np.float32(0)
-    for r in range(0, tile.rows, ROWS):
-        scores = at.scores + r * KEY_BLOCK
-        tile_product(scratch, r * head_dim, head_dim, at.keys, KEY_BLOCK, scores, KEY_BLOCK, head_dim, KEY_BLOCK)
-    for r in range(tile.rows):
-        position = tile.position + r // tile.group
-        first = max(0, position - tile.window + 1 - base) if tile.window > 0 else 0
-        stop = min(KEY_BLOCK, position + 1 - base)
-        scores = at.scores + r * KEY_BLOCK
-        if first < stop:
-            sums, lanes = at.sums + r * at.width, at.lanes + r * LANES
-            weigh_block(scratch, scores, first, stop, at.tops + r, lanes, sums, at.width)
+def _load_query(query: Any, scale: Any, space: Any, at: Any, state: Any, pages: Any) -> None:
+    """Put `query` (head_dim,) float32, times `scale`, into `space.floats` at `at`, as operands for `pages`' type."""
+    raise AssertionError("only inside compiled code")
+
+
+@overload(_load_query)
+def _load_query_as(query: Any, scale: Any, space: Any, at: Any, state: Any, pages: Any) -> Any:
+    def as_it_is(query: Any, scale: Any, space: Any, at: Any, state: Any, pages: Any) -> Any:
+        target = space.floats[at : at + query.shape[0]]
+        for d in range(query.shape[0]):
+            target[d] = query[d] * scale
+
+    def to_bf16(query: Any, scale: Any, space: Any, at: Any, state: Any, pages: Any) -> Any:
+        halves = space.floats.view(np.uint16)[2 * at : 2 * at + query.shape[0]]
+        for d in range(query.shape[0]):
+            halves[d] = rounded(halves, query[d] * scale)
+
+    def to_int16(query: Any, scale: Any, space: Any, at: Any, state: Any, pages: Any) -> Any:
+        # Magnitudes order as their bits do: an integer maximum becomes vectors by itself and loses no NaN.
+        highest = np.int32(0)
+        for d in range(query.shape[0]):
+            highest = max(highest, np.int32(np.float32(query[d] * scale).view(np.int32) & np.int32(0x7FFFFFFF)))
+        most = np.int32(highest).view(np.float32)
+        # A query with a number that is not finite makes scores that are none.
+        step = most / np.float32(32767) if most < np.float32(np.inf) else np.float32(np.nan)
+        inverse = np.float32(1) / step if step > np.float32(1e-30) else np.float32(0)
+        space.floats[state + places.QUERY_STEP] = step
+        shorts = space.floats.view(np.int16)[2 * at : 2 * at + query.shape[0]]
+        if inverse > np.float32(0):
+            for d in range(query.shape[0]):
+                shorts[d] = np.int16(np.rint(query[d] * scale * inverse))
         else:
-            scratch[scores : scores + KEY_BLOCK] = np.float32(0)
-    for r in range(0, tile.rows, ROWS):
-        weights, values = at.scores + r * KEY_BLOCK + skip, at.values + skip * at.width
-        sums = at.sums + r * at.width
-        tile_product(scratch, weights, KEY_BLOCK, values, at.width, sums, at.width, count - skip, at.width)
+            shorts[:] = 0
+
+    if pages.dtype == types.float32:
+        return as_it_is
+    return to_bf16 if pages.dtype == types.uint16 else to_int16
 
 
-@njit(fastmath=EXACT, nogil=True)
-def _attend(q: Any, layer: Any, table: Any, tile: Any, scale: Any, out: Any) -> None:
-    head_dim = layer.head_dim
-    at = _places(tile.rows, head_dim)
-    scratch = np.zeros(at.end, np.float32)
-    scratch[at.tops : at.end] = np.float32(LOWEST)
+@njit(nogil=True, error_model="numpy")
+def _start_afresh(floats: Any, parts: Any) -> None:
+    """Let the rows of a tile have met nothing."""
+    floats[parts.sums : parts.total] = np.float32(0)
+    for r in range(parts.padded):
+        state = parts.state + r * STATE
+        floats[state + places.TOP] = np.float32(places.LOWEST)
+        floats[state + places.PARTIAL_SUMS : state + places.PARTIAL_SUMS + LANES] = np.float32(0)
+
+
+@njit(nogil=True, error_model="numpy")
+def _add_shrunk(target: Any, old: Any, source: Any, new: Any) -> None:
+    for i in range(target.shape[0]):
+        target[i] = target[i] * old + source[i] * new
+
+
+@njit(nogil=True, error_model="numpy")
+def _fold(target: Any, t: Any, source: Any, s: Any, padded: Any, width: Any) -> None:
+    """Add what rows met in one partition (at `s` of `source`) to what they met before (at `t` of `target`)."""
+    for r in range(padded):
+        t_state, s_state = t + r * STATE, s + r * STATE
+        t_sums, s_sums = t + padded * STATE + r * width, s + padded * STATE + r * width
+        top = max(target[t_state + places.TOP], source[s_state + places.TOP])
+        old = exp_nonpositive(target[t_state + places.TOP] - top)
+        new = exp_nonpositive(source[s_state + places.TOP] - top)
+        target[t_state + places.TOP] = top
+        first = places.PARTIAL_SUMS
+        _add_shrunk(target[t_state + first : t_state + first + LANES], old, source[s_state + first :], new)
+        _add_shrunk(target[t_sums : t_sums + width], old, source[s_sums:], new)
+
+
+@njit(nogil=True, error_model="numpy")
+def _keep(floats: Any, at: Any, parts: Any, target: Any) -> None:
+    """Copy what the rows of a tile met, which is at `at` of `floats`."""
+    for i in range(parts.total - parts.state):
+        target[i] = floats[at + i]
+
+
+@njit(nogil=True, error_model="numpy")
+def _write(tile: Any, head_dim: Any, floats: Any, at: Any, parts: Any, out: Any) -> None:
+    """Finish the rows of a tile, whose state is at `at` of `floats`."""
     for r in range(tile.rows):
-        source = q[tile.first_row + r // tile.group]
-        column = (tile.head * tile.group + r % tile.group) * head_dim
-        for d in range(head_dim):
-            scratch[r * head_dim + d] = source[column + d] * scale
-    last = tile.position + tile.queries - 1
-    earliest = max(0, tile.position - tile.window + 1) if tile.window > 0 else 0
-    for base in range(earliest // KEY_BLOCK * KEY_BLOCK, last + 1, KEY_BLOCK):
-        skip, count = max(0, earliest - base), min(KEY_BLOCK, last + 1 - base)
-        _load_block(layer, table, tile.head, base, skip, count, at, scratch)
-        _meet_block(tile, base, skip, count, head_dim, at, scratch)
-    for r in range(tile.rows):
+        weights = at + r * STATE + places.PARTIAL_SUMS
         total = np.float32(0)
         for i in range(LANES):
-            total += scratch[at.lanes + r * LANES + i]
-        target = out[tile.first_row + r // tile.group]
+            total += floats[weights + i]
+        start = at + parts.padded * STATE + r * parts.width
+        sums = floats[start : start + head_dim]
         column = (tile.head * tile.group + r % tile.group) * head_dim
+        target = out[tile.first_row + r // tile.group, column : column + head_dim]
         for d in range(head_dim):
-            target[column + d] = rounded(out, scratch[at.sums + r * at.width + d] / total)
+            # A sum of -0 is one of 0: which it is can depend on how many weights of 0 it met.
+            target[d] = rounded(out, sums[d] / total + np.float32(0))
 
 
-@njit(fastmath=EXACT, parallel=True, nogil=True, cache=CACHED)
-def paged_attention(q: Any, layer: Any, tables: Any, work: Any, window: Any, scale: Any, out: Any) -> None:
-    """Attention of every tile in `work`.
+@njit(nogil=True, error_model="numpy")
+def _set_bounds(tile: Any, base: Any, first_row: Any, numbers: Any) -> Any:
+    """Note what ROWS rows see of the block at `base`; returns the first position any of them sees, and the end."""
+    low, high = KEY_BLOCK, 0
+    for i in range(ROWS):
+        position = tile.position + (first_row + i) // tile.group
+        first = max(0, position - tile.window + 1 - base) if tile.window > 0 else 0
+        stop = min(KEY_BLOCK, position + 1 - base) if first_row + i < tile.rows else 0
+        if first >= stop:
+            first, stop = 0, 0
+        else:
+            low, high = min(low, first), max(high, stop)
+        numbers[places.BOUNDS + 2 * i], numbers[places.BOUNDS + 2 * i + 1] = first, stop
+    return low, high
 
-    q (rows, heads * head_dim) float32; out the same shape, float32 or bf16 bits; tables (seqs, pages_each) int32; work
-    (items, 5) int64 of sequence, key-value head, first row, number of queries, position of the first; window 0 is none.
+
+@njit(nogil=True, error_model="numpy")
+def _meet_block(tile: Any, layer: Any, base: Any, space: Any, parts: Any) -> None:
+    """Let the queries of a tile meet the block at `base`, which `find_block` found."""
+    pair, numbers, memory = pair_of(layer), space.numbers.ctypes.data, space.floats.ctypes.data
+    earliest = tile.position + tile.queries - tile.window if tile.window > 0 else 0
+    whole = np.int64(earliest <= base and tile.position + 1 >= base + KEY_BLOCK)
+    low, high = 0, KEY_BLOCK
+    for r in range(0, tile.rows, ROWS):
+        if not whole:
+            low, high = _set_bounds(tile, base, r, space.numbers)
+            if low >= high:
+                continue
+        state, sums = memory + 4 * (parts.state + r * STATE), memory + 4 * (parts.sums + r * parts.width)
+        weights = memory + 4 * parts.weights + r * WEIGHT_BYTES
+        q = memory + 4 * r * parts.depth
+        weigh_block(layer.pages, numbers, q, 4 * parts.depth, parts.depth, state, weights, whole)
+        steps = (high + pair - 1) // pair
+        add_values(layer.pages, numbers, parts.width, low // pair, steps, state, weights, sums, 4 * parts.width)
+
+
+@njit(nogil=True, error_model="numpy")
+def _attend(q: Any, layer: Any, table: Any, tile: Any, scale: Any, space: Any, parts: Any) -> Any:
+    """Let a tile meet all it sees of [start, stop); returns where in `space.floats` its state is."""
+    floats = space.floats
+    floats[: parts.weights] = np.float32(0)
+    for r in range(tile.rows):
+        source = q[tile.first_row + r // tile.group]
+        column = (tile.head * tile.group + r % tile.group) * layer.head_dim
+        query = source[column : column + layer.head_dim]
+        _load_query(query, scale, space, r * parts.depth, parts.state + r * STATE, layer.pages)
+    last = min(tile.stop, tile.position + tile.queries) - 1
+    earliest = max(tile.start, tile.position - tile.window + 1 if tile.window > 0 else 0)
+    begin = earliest // KEY_BLOCK * KEY_BLOCK
+    is_folded = False
+    _start_afresh(floats, parts)
+    for base in range(begin, last + 1, KEY_BLOCK):
+        if base % PARTITION == 0 and base > begin:
+            _close_partition(floats, parts, is_folded)
+            is_folded = True
+            _start_afresh(floats, parts)
+        find_block(layer, table, tile.head, base, max(0, earliest - base), min(KEY_BLOCK, last + 1 - base), last, space)
+        _meet_block(tile, layer, base, space, parts)
+    if is_folded:
+        _close_partition(floats, parts, is_folded)
+    return parts.total if is_folded else parts.state
+
+
+@njit(nogil=True, error_model="numpy")
+def _close_partition(floats: Any, parts: Any, is_folded: Any) -> None:
+    """Add what was met since the last partition to the total, which it becomes if it is the first."""
+    if is_folded:
+        _fold(floats, parts.total, floats, parts.state, parts.padded, parts.width)
+    else:
+        floats[parts.total : parts.end] = floats[parts.state : parts.total]
+
+
+@njit(nogil=True, error_model="numpy")
+def _tile(item: Any, layer: Any, window: Any, group: Any) -> Any:
+    queries, position, part = item[3], item[4], item[6]
+    start = max(0, part) * PARTITION
+    stop = position + queries if part < 0 else start + PARTITION
+    return Tile(item[1], item[2], queries, position, window, group, queries * group, start, stop)
+
+
+@njit(parallel=True, nogil=True, cache=CACHED, error_model="numpy")
+def paged_attention(
+    q: Any,
+    layer: Any,
+    tables: Any,
+    items: Any,
+    folds: Any,
+    partials: Any,
+    spaces: Any,
+    window: Any,
+    scale: Any,
+    out: Any,
+) -> None:
+    """Attention of every tile in `items`; threads take them in turn, one whenever one is done.
+
+    q (rows, heads * head_dim) float32; out the same shape, float32 or bf16 bits; tables (seqs, pages_each) int32; items
+    (count, 7) int64 of sequence, key-value head, first row, number of queries, position of the first, and for an item
+    that meets one partition only, its place in `partials` and the partition (else -1); folds (count, 7) int64 likewise,
+    but the last two are the first place and how many there are; spaces as Space, with a row for each thread, and one
+    number more in the first, the counter; window 0 is none.
     """
     group = q.shape[1] // (layer.kv_heads * layer.head_dim)
-    for i in prange(work.shape[0]):
-        tile = Tile(work[i, 1], work[i, 2], work[i, 3], work[i, 4], window, group, work[i, 3] * group)
-        _attend(q, layer, tables[work[i, 0]], tile, scale, out)
+    counter = spaces.numbers[0, places.BOUNDS + 2 * ROWS :]
+    counter[0] = 0
+    for thread in prange(spaces.numbers.shape[0]):
+        space = Space(spaces.numbers[thread], spaces.floats[thread], spaces.cells[thread], spaces.scales[thread])
+        while True:
+            taken = _take(counter.ctypes.data)
+            if taken >= items.shape[0]:
+                break
+            tile = _tile(items[taken], layer, window, group)
+            parts = _parts(tile.rows, layer)
+            at = _attend(q, layer, tables[items[taken, 0]], tile, scale, space, parts)
+            if items[taken, 5] < 0:
+                _write(tile, layer.head_dim, space.floats, at, parts, out)
+            else:
+                _keep(space.floats, at, parts, partials[items[taken, 5]])
+    for i in range(folds.shape[0]):
+        tile = _tile(folds[i], layer, window, group)
+        parts = _parts(tile.rows, layer)
+        first = partials[folds[i, 5]]
+        for place in range(folds[i, 5] + 1, folds[i, 5] + folds[i, 6]):
+            _fold(first, 0, partials[place], 0, parts.padded, parts.width)
+        _write(tile, layer.head_dim, first, 0, parts, out)

@@ -1,50 +1,40 @@
 """The Numba kernels as a bundle: torch tensors in and out, numpy views of the same memory between."""
 
+import functools
 from dataclasses import dataclass
-from typing import Any
 
 import numba
 import numpy as np
 import torch
 from numba.core import config
-from numpy.typing import NDArray
 
 from tidemill.core.kv_cache import KVCacheGroup, KVCacheLayout
 from tidemill.kernels.attention_batch import AttentionBatch
-from tidemill.kernels.cpu import attention, rows
-from tidemill.kernels.kv_tensors import KVTensors
+from tidemill.kernels.cpu import attention, panels, quantize, rows
+from tidemill.kernels.cpu.arrays import Array, array_of, new_rows
+from tidemill.kernels.cpu.attention_work import AttentionWork, share_out
+from tidemill.kernels.cpu.integer_probe import choose_multiplier
+from tidemill.kernels.cpu.integer_weight import IntegerMultiplier, IntegerWeight
+from tidemill.kernels.cpu.paged_layer import PagedLayer, layers_of
+from tidemill.kernels.kv_tensors import KVTensors, block_bytes
 from tidemill.kernels.linear import Weight
+from tidemill.kernels.packed_weight import PackedWeight
+from tidemill.kernels.quantized import Activation, QuantizedRows, QuantizedWeight
 from tidemill.kernels.torch_backend import TorchBackend
 
-Array = NDArray[Any]
 PARALLEL_ELEMENTS = 64 * 1024
 """Elements from which a row kernel is worth starting threads for (about 20 microseconds of work)."""
 
 
 @dataclass(frozen=True, slots=True)
-class CpuCache:
-    """One layer's cache: as attention reads it, and as views of its keys and values to write to."""
-
-    layer: attention.Layer
-    keys: Array
-    values: Array
-
-
-@dataclass(frozen=True, slots=True)
 class CpuPlan:
-    """A step of one group as arrays. `work` is in the order of `attention.paged_attention`, without its heads."""
+    """A step of one group as arrays."""
 
     batch: AttentionBatch
     tables: Array
     slots: Array
-    tiles: dict[int, Array]
-    """Work items by number of queries in a tile and key-value heads, filled when first needed."""
-
-
-def array_of(tensor: torch.Tensor) -> Array:
-    """The tensor's memory as numpy sees it; bf16 as uint16."""
-    array: Array = tensor.view(torch.uint16).numpy() if tensor.dtype == torch.bfloat16 else tensor.numpy()
-    return array
+    work: dict[tuple[int, int], AttentionWork]
+    """By key-value heads and heads that share one, filled when first needed."""
 
 
 class NumbaBackend:
@@ -52,8 +42,12 @@ class NumbaBackend:
 
     name = "numba"
 
-    def __init__(self) -> None:
+    packing_version = "panels-32-1"
+
+    def __init__(self, integer_path: str | None = None) -> None:
+        """`integer_path` is the one vector path of integer products to consider; None leaves the choice to the CPU."""
         self._products = TorchBackend()
+        self._wanted_path = integer_path
         # Numba's pool, as it starts, raises OpenMP's number of threads for everybody: so start it now, and put it back.
         num_threads = torch.get_num_threads()
         numba.set_num_threads(min(num_threads, config.NUMBA_NUM_THREADS))
@@ -73,11 +67,14 @@ class NumbaBackend:
     def _mean_of_values(self) -> torch.Tensor:
         """Attention with keys of 0 over a cache of three values 1, 2, 3, all weights equal: 2 everywhere."""
         head_dim, page = 16, 4
-        layout = KVCacheLayout(2, page, 2 * head_dim * page * 4, (KVCacheGroup((0,), None),))
+        page_bytes = block_bytes(
+            layers_per_group=1, num_kv_heads=1, head_dim=head_dim, block_size=page, dtype=torch.float32
+        )
+        layout = KVCacheLayout(2, page, page_bytes, (KVCacheGroup((0,), None),))
         kv = KVTensors.allocate(
             layout, num_kv_heads=1, head_dim=head_dim, dtype=torch.float32, device=torch.device("cpu")
         )
-        kv.values[0][1, 0, :3] = torch.tensor([1.0, 2.0, 3.0])[:, None]
+        kv.values[0][1, 0, :3, :, 0] = torch.tensor([1.0, 2.0, 3.0])[:, None]
         batch = AttentionBatch(
             num_rows=1,
             query_starts=torch.tensor([0, 1], dtype=torch.int32),
@@ -90,22 +87,12 @@ class NumbaBackend:
             query_lens=(1,),
             context_lens_list=(3,),
         )
-        return self.attention(torch.ones(1, head_dim), self.bind(kv)[0], self.plan(batch), 1.0, torch.float32)
+        mean = self.attention(torch.ones(1, head_dim), self.bind(kv)[0], self.plan(batch), 1.0, torch.float32)
+        assert isinstance(mean, torch.Tensor)
+        return mean
 
-    def bind(self, kv: KVTensors) -> tuple[CpuCache, ...]:
-        num_pages, kv_heads, head_dim, page_size = kv.keys[0].shape
-        pages = array_of(kv.arena.view(kv.keys[0].dtype).view(num_pages, -1))
-        start = kv.keys[0].data_ptr()
-
-        def place(part: torch.Tensor) -> int:
-            return (part.data_ptr() - start) // part.element_size()
-
-        return tuple(
-            CpuCache(
-                attention.Layer(pages, place(k), place(v), kv_heads, head_dim, page_size), array_of(k), array_of(v)
-            )
-            for k, v in zip(kv.keys, kv.values, strict=True)
-        )
+    def bind(self, kv: KVTensors) -> tuple[PagedLayer, ...]:
+        return layers_of(kv)
 
     def plan(self, batch: AttentionBatch) -> CpuPlan:
         numba.set_num_threads(min(torch.get_num_threads(), config.NUMBA_NUM_THREADS))
@@ -114,18 +101,45 @@ class NumbaBackend:
     def prepare(self, weight: torch.Tensor, bias: torch.Tensor | None, *, row_tile: int | None) -> Weight:
         return self._products.prepare(weight, bias, row_tile=row_tile)
 
-    def rms_norm(self, x: torch.Tensor, weight: torch.Tensor, epsilon: float, dtype: torch.dtype) -> torch.Tensor:
-        out = torch.empty_like(x, dtype=dtype)
-        rows.rms_norm(x.numpy(), weight.numpy(), np.float32(epsilon), array_of(out))
-        return out
+    @functools.cached_property
+    def _multiplier(self) -> IntegerMultiplier | None:
+        """Chosen when first asked for: compiling takes seconds the first time, and a float model has no need of it."""
+        return choose_multiplier(self._wanted_path)
+
+    @property
+    def integer_path(self) -> str:
+        return self._products.integer_path if self._multiplier is None else self._multiplier.name
+
+    def pack(self, weight: QuantizedWeight) -> PackedWeight:
+        return panels.pack(weight)
+
+    def load_packed(self, packed: PackedWeight) -> Weight:
+        if self._multiplier is None:
+            return self._products.prepare_integer(panels.unpack(packed))
+        return IntegerWeight(packed, self._multiplier)
+
+    def prepare_integer(self, weight: QuantizedWeight) -> Weight:
+        return self.load_packed(self.pack(weight))
+
+    def quantize(self, x: torch.Tensor) -> QuantizedRows:
+        integers, out = new_rows(x.shape[0], x.shape[1], torch.int8)
+        assert isinstance(integers, QuantizedRows)
+        kernel = quantize.quantize if _is_small(x) else quantize.quantize_parallel
+        kernel(array_of(x), *out)
+        return integers
+
+    def rms_norm(self, x: torch.Tensor, weight: torch.Tensor, epsilon: float, dtype: torch.dtype) -> Activation:
+        normed, out = new_rows(x.shape[0], x.shape[1], dtype)
+        rows.rms_norm(x.numpy(), weight.numpy(), np.float32(epsilon), out)
+        return normed
 
     def add_rms_norm(
-        self, residual: torch.Tensor, delta: torch.Tensor, weight: torch.Tensor, epsilon: float
-    ) -> torch.Tensor:
-        out = torch.empty_like(delta)
-        kernel = rows.add_rms_norm if _is_small(out) else rows.add_rms_norm_parallel
-        kernel(residual.numpy(), array_of(delta), weight.numpy(), np.float32(epsilon), array_of(out))
-        return out
+        self, residual: torch.Tensor, delta: torch.Tensor, weight: torch.Tensor, epsilon: float, dtype: torch.dtype
+    ) -> Activation:
+        normed, out = new_rows(residual.shape[0], residual.shape[1], dtype)
+        kernel = rows.add_rms_norm if _is_small(residual) else rows.add_rms_norm_parallel
+        kernel(residual.numpy(), array_of(delta), weight.numpy(), np.float32(epsilon), out)
+        return normed
 
     def rotate_and_write(
         self,
@@ -134,11 +148,10 @@ class NumbaBackend:
         rotations: torch.Tensor,
         norms: tuple[torch.Tensor, torch.Tensor],
         epsilon: float,
-        cache: CpuCache,
+        cache: PagedLayer,
         plan: CpuPlan,
     ) -> torch.Tensor:
-        layer = cache.layer
-        q = torch.empty(qkv.shape[0], qkv.shape[1] - 2 * layer.kv_heads * layer.head_dim)
+        q = torch.empty(qkv.shape[0], qkv.shape[1] - 2 * cache.kv_heads * cache.head_dim)
         kernel = rows.rotate_and_write if _is_small(qkv) else rows.rotate_and_write_parallel
         kernel(
             array_of(qkv),
@@ -147,52 +160,42 @@ class NumbaBackend:
             norms[0].numpy(),
             norms[1].numpy(),
             np.float32(epsilon),
-            cache.keys,
-            cache.values,
+            cache,
             plan.slots,
             q.numpy(),
         )
         return q
 
     def attention(
-        self, q: torch.Tensor, cache: CpuCache, plan: CpuPlan, scale: float, dtype: torch.dtype
-    ) -> torch.Tensor:
-        layer = cache.layer
-        num_kv_heads, group = layer.kv_heads, q.shape[1] // (layer.kv_heads * layer.head_dim)
-        if num_kv_heads not in plan.tiles:
-            plan.tiles[num_kv_heads] = _work(plan.batch, num_kv_heads, max(1, attention.MAX_TILE_ROWS // group))
-        out = torch.empty_like(q, dtype=dtype)
+        self, q: torch.Tensor, cache: PagedLayer, plan: CpuPlan, scale: float, dtype: torch.dtype
+    ) -> Activation:
+        heads, group = cache.kv_heads, q.shape[1] // (cache.kv_heads * cache.head_dim)
+        work = plan.work.get((heads, group))
+        if work is None:
+            work = plan.work[heads, group] = share_out(plan.batch, cache, group, numba.get_num_threads())
+        # Integers are made row by row of all heads, so from float32 and not tile by tile.
+        out = torch.empty_like(q, dtype=torch.float32 if dtype == torch.int8 else dtype)
         out[plan.batch.num_rows :] = 0
-        window = plan.batch.window or 0
-        work = plan.tiles[num_kv_heads]
-        attention.paged_attention(q.numpy(), layer, plan.tables, work, window, np.float32(scale), array_of(out))
-        return out
+        attention.paged_attention(
+            q.numpy(),
+            cache,
+            plan.tables,
+            work.items,
+            work.folds,
+            work.partials,
+            work.spaces,
+            plan.batch.window or 0,
+            np.float32(scale),
+            array_of(out),
+        )
+        return self.quantize(out) if dtype == torch.int8 else out
 
-    def silu_mul(self, gate_up: torch.Tensor) -> torch.Tensor:
-        out = gate_up.new_empty(gate_up.shape[0], gate_up.shape[1] // 2)
-        kernel = rows.silu_mul if _is_small(out) else rows.silu_mul_parallel
-        kernel(array_of(gate_up), array_of(out))
-        return out
+    def silu_mul(self, gate_up: torch.Tensor, dtype: torch.dtype) -> Activation:
+        gated, out = new_rows(gate_up.shape[0], gate_up.shape[1] // 2, dtype)
+        kernel = rows.silu_mul if _is_small(gate_up) else rows.silu_mul_parallel
+        kernel(array_of(gate_up), out)
+        return gated
 
 
 def _is_small(tensor: torch.Tensor) -> bool:
     return tensor.numel() < PARALLEL_ELEMENTS
-
-
-def _work(batch: AttentionBatch, num_kv_heads: int, tile: int) -> Array:
-    """Items (sequence, head, first row, queries, position), dealt out so that threads get like shares.
-
-    Threads take equal runs of the list, and a prompt's later tiles cost more: sorted by cost, then dealt in turn.
-    """
-    items = []
-    row = 0
-    for sequence, (num_queries, context) in enumerate(zip(batch.query_lens, batch.context_lens_list, strict=True)):
-        for done in range(0, num_queries, tile):
-            position = context - num_queries + done
-            items.append((sequence, row + done, min(tile, num_queries - done), position))
-        row += num_queries
-    items.sort(key=lambda item: item[2] * item[3], reverse=True)
-    spread = [(item[0], head, *item[1:]) for item in items for head in range(num_kv_heads)]
-    threads = numba.get_num_threads()
-    dealt = [item for thread in range(threads) for item in spread[thread::threads]]
-    return np.array(dealt, dtype=np.int64)

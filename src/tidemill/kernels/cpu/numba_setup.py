@@ -2,10 +2,11 @@
 
 import hashlib
 import os
-import stat
 from pathlib import Path
 
 from numba.core import config
+
+from tidemill.core.private_folder import private_cache_folder
 
 
 def configure() -> bool:
@@ -15,28 +16,12 @@ def configure() -> bool:
     """
     config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
     base = os.environ.get("NUMBA_CACHE_DIR")
-    folder = Path(base) if base else private_cache_folder()
-    if folder is None:
+    # Numba's cache unpickles what it finds, so whoever can write there could run code here.
+    folder = Path(base) if base else private_cache_folder("numba")
+    if folder is None or (not base and not os.access(folder, os.W_OK)):
         return False
     config.CACHE_DIR = str(folder / _sources_digest())
     return True
-
-
-def private_cache_folder() -> Path | None:
-    """A cache directory that only this user can write, made if need be; None if there can be none.
-
-    Numba's cache unpickles what it finds, so whoever can write there could run code here.
-    """
-    base = os.environ.get("XDG_CACHE_HOME")
-    try:
-        folder = (Path(base) if base else Path.home() / ".cache") / "tidemill" / "numba"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.chmod(0o700)
-        status = folder.stat()
-    except (OSError, RuntimeError):
-        return None
-    is_private = status.st_uid == os.getuid() and not stat.S_IMODE(status.st_mode) & 0o077
-    return folder if is_private and os.access(folder, os.W_OK) else None
 
 
 def _sources_digest() -> str:

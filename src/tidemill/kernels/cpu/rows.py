@@ -10,125 +10,103 @@ import numpy as np
 from numba import njit, prange
 
 from tidemill.kernels.cpu import numba_setup
-from tidemill.kernels.cpu.element import EXACT, exp_nonpositive, load, rounded
-from tidemill.kernels.cpu.vector_code import LANES
+from tidemill.kernels.cpu.element import EXACT, exp_nonpositive, load
+from tidemill.kernels.cpu.inverse_rms import inverse_rms
+from tidemill.kernels.cpu.kv_write import write_key, write_value
+from tidemill.kernels.cpu.output_rows import put_row
+from tidemill.kernels.cpu.rotary import rotate_heads
 
 CACHED = numba_setup.configure()
+# Without NumPy's error model a division may raise, and a loop with a division then is no vector loop: ten times slower.
 
 
-@njit(fastmath=EXACT, nogil=True)
-def inverse_rms(row: Any, first: Any, size: Any, epsilon: Any) -> Any:
-    """1 / sqrt(mean of squares + epsilon) of `size` elements of `row` from `first` on; 16 partial sums, one order."""
-    lanes = np.zeros(LANES, np.float32)
-    whole = size // LANES * LANES
-    for block in range(first, first + whole, LANES):
-        for i in range(LANES):
-            x = load(row[block + i])
-            lanes[i] += x * x
-    total = np.float32(0)
-    for i in range(LANES):
-        total += lanes[i]
-    for i in range(first + whole, first + size):
-        x = load(row[i])
-        total += x * x
-    return np.float32(1) / np.sqrt(total / np.float32(size) + epsilon)
+@njit(fastmath=EXACT, nogil=True, error_model="numpy")
+def _norm_row(x: Any, weight: Any, epsilon: Any, scratch: Any) -> None:
+    scale = inverse_rms(x, 0, x.shape[0], epsilon)
+    for i in range(x.shape[0]):
+        scratch[i] = x[i] * scale * weight[i]
 
 
-@njit(fastmath=EXACT, nogil=True)
-def _norm_row(x: Any, weight: Any, epsilon: Any, out: Any, row: Any) -> None:
-    size = x.shape[1]
-    scale = inverse_rms(x[row], 0, size, epsilon)
-    for i in range(size):
-        out[row, i] = rounded(out, x[row, i] * scale * weight[i])
+@njit(fastmath=EXACT, nogil=True, error_model="numpy")
+def _add_row(residual: Any, delta: Any) -> None:
+    for i in range(residual.shape[0]):
+        residual[i] += load(delta[i])
 
 
-@njit(fastmath=EXACT, nogil=True)
-def _add_row(residual: Any, delta: Any, row: Any) -> None:
-    for i in range(residual.shape[1]):
-        residual[row, i] += load(delta[row, i])
-
-
-@njit(fastmath=EXACT, nogil=True, cache=CACHED)
+@njit(fastmath=EXACT, nogil=True, error_model="numpy", cache=CACHED)
 def rms_norm(x: Any, weight: Any, epsilon: Any, out: Any) -> None:
-    """Norm of each row of x (rows, size) float32 times weight (size,) into out, float32 or bf16 bits."""
+    """Norm of each row of x (rows, size) float32 times weight (size,) into out, as `put_row` takes it."""
+    scratch = np.empty(x.shape[1], np.float32)
     for row in range(x.shape[0]):
-        _norm_row(x, weight, epsilon, out, row)
+        _norm_row(x[row], weight, epsilon, scratch)
+        put_row(scratch, out, row)
 
 
-@njit(fastmath=EXACT, nogil=True, cache=CACHED)
+@njit(fastmath=EXACT, nogil=True, error_model="numpy", cache=CACHED)
 def add_rms_norm(residual: Any, delta: Any, weight: Any, epsilon: Any, out: Any) -> None:
     """Add delta to residual in place, and put the norm of the sum into out."""
+    scratch = np.empty(residual.shape[1], np.float32)
     for row in range(residual.shape[0]):
-        _add_row(residual, delta, row)
-        _norm_row(residual, weight, epsilon, out, row)
+        _add_row(residual[row], delta[row])
+        _norm_row(residual[row], weight, epsilon, scratch)
+        put_row(scratch, out, row)
 
 
-@njit(fastmath=EXACT, nogil=True, parallel=True, cache=CACHED)
+@njit(fastmath=EXACT, nogil=True, error_model="numpy", parallel=True, cache=CACHED)
 def add_rms_norm_parallel(residual: Any, delta: Any, weight: Any, epsilon: Any, out: Any) -> None:
     """`add_rms_norm` over threads."""
     for row in prange(residual.shape[0]):
-        _add_row(residual, delta, row)
-        _norm_row(residual, weight, epsilon, out, row)
+        scratch = np.empty(residual.shape[1], np.float32)
+        _add_row(residual[row], delta[row])
+        _norm_row(residual[row], weight, epsilon, scratch)
+        put_row(scratch, out, row)
 
 
-@njit(fastmath=EXACT, nogil=True)
-def _silu_row(gate_up: Any, out: Any, row: Any) -> None:
-    size = out.shape[1]
+@njit(fastmath=EXACT, nogil=True, error_model="numpy")
+def _silu_row(gate_up: Any, scratch: Any) -> None:
+    size = scratch.shape[0]
     for i in range(size):
-        gate = load(gate_up[row, i])
+        gate = load(gate_up[i])
         small = exp_nonpositive(-abs(gate))
         share = (np.float32(1) if gate >= 0 else small) / (np.float32(1) + small)
-        out[row, i] = rounded(out, gate * share * load(gate_up[row, size + i]))
+        scratch[i] = gate * share * load(gate_up[size + i])
 
 
-@njit(fastmath=EXACT, nogil=True, cache=CACHED)
+@njit(fastmath=EXACT, nogil=True, error_model="numpy", cache=CACHED)
 def silu_mul(gate_up: Any, out: Any) -> None:
-    """silu(gate) * up: gate_up (rows, 2 * size), gates first, into out (rows, size)."""
-    for row in range(out.shape[0]):
-        _silu_row(gate_up, out, row)
+    """silu(gate) * up: gate_up (rows, 2 * size), gates first, into out (rows, size), as `put_row` takes it."""
+    scratch = np.empty(gate_up.shape[1] // 2, np.float32)
+    for row in range(gate_up.shape[0]):
+        _silu_row(gate_up[row], scratch)
+        put_row(scratch, out, row)
 
 
-@njit(fastmath=EXACT, nogil=True, parallel=True, cache=CACHED)
+@njit(fastmath=EXACT, nogil=True, error_model="numpy", parallel=True, cache=CACHED)
 def silu_mul_parallel(gate_up: Any, out: Any) -> None:
     """`silu_mul` over threads."""
-    for row in prange(out.shape[0]):
-        _silu_row(gate_up, out, row)
+    for row in prange(gate_up.shape[0]):
+        scratch = np.empty(gate_up.shape[1] // 2, np.float32)
+        _silu_row(gate_up[row], scratch)
+        put_row(scratch, out, row)
 
 
-@njit(fastmath=EXACT, nogil=True)
-def _rotate_head(source: Any, first: Any, norm: Any, epsilon: Any, rotation: Any, head: Any) -> None:
-    """One head of one row into `head` (head_dim,) float32: norm if `norm` has weights, rotation if it has angles."""
-    size = head.shape[0]
-    for d in range(size):
-        head[d] = load(source[first + d])
-    if norm.shape[0] > 0:
-        scale = inverse_rms(source, first, size, epsilon)
-        for d in range(size):
-            head[d] = head[d] * scale * norm[d]
-    half = rotation.shape[0] // 2
-    for d in range(half):
-        low, high, cos, sin = head[d], head[half + d], rotation[d], rotation[half + d]
-        head[d] = low * cos - high * sin
-        head[half + d] = high * cos + low * sin
-
-
-@njit(fastmath=EXACT, nogil=True)
+@njit(fastmath=EXACT, nogil=True, error_model="numpy")
 def _rotate_row(
-    qkv: Any, rotation: Any, q_norm: Any, k_norm: Any, epsilon: Any, keys: Any, values: Any, slot: Any, q: Any, row: Any
+    qkv: Any, rotation: Any, q_norm: Any, k_norm: Any, epsilon: Any, layer: Any, slot: Any, q: Any, row: Any
 ) -> None:
-    num_kv_heads, head_dim, size = keys.shape[1], keys.shape[2], keys.shape[3]
+    num_kv_heads, head_dim = layer.kv_heads, layer.head_dim
     q_size, kv_size = q.shape[1], num_kv_heads * head_dim
     source = qkv[row]
-    page, offset = slot // size, slot % size
-    head = np.empty(head_dim, np.float32)
-    for first in range(0, q_size, head_dim):
-        _rotate_head(source, first, q_norm, epsilon, rotation, q[row, first : first + head_dim])
+    rotated = np.empty(kv_size, np.float32)
+    rotate_heads(source, 0, q_size // head_dim, head_dim, q_norm, epsilon, rotation, q[row], 0)
+    rotate_heads(source, q_size, num_kv_heads, head_dim, k_norm, epsilon, rotation, rotated, 0)
+    value = np.empty(head_dim, np.float32)
     for h in range(num_kv_heads):
-        _rotate_head(source, q_size + h * head_dim, k_norm, epsilon, rotation, head)
         first = q_size + kv_size + h * head_dim
         for d in range(head_dim):
-            keys[page, h, d, offset] = rounded(keys, head[d])
-            values[page, h, offset, d] = rounded(values, load(source[first + d]))
+            value[d] = load(source[first + d])
+        write_key(layer, slot, h, rotated[h * head_dim : (h + 1) * head_dim])
+        write_value(layer, slot, h, value)
 
 
 @njit(fastmath=EXACT, nogil=True, cache=CACHED)
@@ -139,19 +117,18 @@ def rotate_and_write(
     q_norm: Any,
     k_norm: Any,
     epsilon: Any,
-    keys: Any,
-    values: Any,
+    layer: Any,
     slots: Any,
     q: Any,
 ) -> None:
     """Norm and rotate queries into q (rows, heads * head_dim) float32, and keys into their slots; values likewise.
 
     qkv (rows, (heads + 2 kv_heads) * head_dim); rotations (positions, head_dim) float32, cosines then sines of half a
-    head, or (1, 0) for none; q_norm and k_norm (head_dim,), or (0,) for none; keys and values as in KVTensors.
+    head, or (1, 0) for none; q_norm and k_norm (head_dim,), or (0,) for none; layer as in PagedLayer.
     """
     for row in range(qkv.shape[0]):
         rotation = rotations[min(positions[row], rotations.shape[0] - 1)]
-        _rotate_row(qkv, rotation, q_norm, k_norm, epsilon, keys, values, slots[row], q, row)
+        _rotate_row(qkv, rotation, q_norm, k_norm, epsilon, layer, slots[row], q, row)
 
 
 @njit(fastmath=EXACT, nogil=True, parallel=True, cache=CACHED)
@@ -162,12 +139,11 @@ def rotate_and_write_parallel(
     q_norm: Any,
     k_norm: Any,
     epsilon: Any,
-    keys: Any,
-    values: Any,
+    layer: Any,
     slots: Any,
     q: Any,
 ) -> None:
     """`rotate_and_write` over threads; rows that share a slot are padding."""
     for row in prange(qkv.shape[0]):
         rotation = rotations[min(positions[row], rotations.shape[0] - 1)]
-        _rotate_row(qkv, rotation, q_norm, k_norm, epsilon, keys, values, slots[row], q, row)
+        _rotate_row(qkv, rotation, q_norm, k_norm, epsilon, layer, slots[row], q, row)

@@ -12,8 +12,8 @@ from numba.core import cgutils
 LANES = 16
 FLOAT, INT, LONG = ir.FloatType(), ir.IntType(32), ir.IntType(64)
 VECTOR, INT_VECTOR = ir.VectorType(FLOAT, LANES), ir.VectorType(INT, LANES)
-# 2^f for f in [0, 1) as a polynomial, highest power first; relative error 2e-7.
-_EXP2 = (0.0018775767, 0.0089893397, 0.0558263180, 0.2401536107, 0.6931530732, 0.9999999403)
+EXP2 = (0.00133158, 0.00966946, 0.0555057, 0.24022286, 0.69314706, 1.0)
+"""2^f for f in [-0.5, 0.5] as a polynomial, highest power first: relative error 2e-7, and exactly 1 at 0."""
 
 
 class VectorCode:
@@ -40,6 +40,13 @@ class VectorCode:
         bits = self.builder.load(self.builder.bitcast(pointer, half.as_pointer()), align=2)
         shifted = self.builder.shl(self.builder.zext(bits, INT_VECTOR), self.integers([16] * LANES))
         return self.builder.bitcast(shifted, VECTOR)
+
+    def load_one(self, pointer: Any) -> Any:
+        """One float32, or one bf16 widened to float32."""
+        if pointer.type.pointee == FLOAT:
+            return self.builder.load(pointer, align=4)
+        bits = self.builder.zext(self.builder.load(pointer, align=2), INT)
+        return self.builder.bitcast(self.builder.shl(bits, INT(16)), FLOAT)
 
     def store(self, value: Any, pointer: Any) -> None:
         """Store sixteen float32."""
@@ -70,16 +77,25 @@ class VectorCode:
         return self.call(f"llvm.fma.v{LANES}f32", a, b, c)
 
     def maximum(self, a: Any, b: Any) -> Any:
-        """The larger of each pair."""
+        """The larger of each pair, b where they cannot be compared."""
         return self.builder.select(self.builder.fcmp_ordered(">", a, b), a, b)
 
+    def sum(self, x: Any) -> Any:
+        """The sum of sixteen float32: halves added to halves, four times."""
+        width = LANES // 2
+        while width:
+            low, high = (ir.Constant(ir.VectorType(INT, width), list(range(k, k + width))) for k in (0, width))
+            x = self.builder.fadd(self.builder.shuffle_vector(x, x, low), self.builder.shuffle_vector(x, x, high))
+            width //= 2
+        return self.builder.extract_element(x, INT(0))
+
     def exp(self, x: Any) -> Any:
-        """exp(x) for x <= 0: a power of two times a polynomial; below -87 it is e^-87."""
-        scaled = self.builder.fmul(self.maximum(x, self.constant(-87.0)), self.constant(1.44269504))
-        whole = self.call(f"llvm.floor.v{LANES}f32", scaled)
+        """exp(x) for x <= 0: a power of two times a polynomial. Exactly 1 at 0, exactly 0 below -88.1; a NaN stays."""
+        scaled = self.maximum(self.constant(-127.0), self.builder.fmul(x, self.constant(1.44269504)))
+        whole = self.call(f"llvm.rint.v{LANES}f32", scaled)
         fraction = self.builder.fsub(scaled, whole)
-        result = self.constant(_EXP2[0])
-        for coefficient in _EXP2[1:]:
+        result = self.constant(EXP2[0])
+        for coefficient in EXP2[1:]:
             result = self.fma(result, fraction, self.constant(coefficient))
         exponent = self.builder.add(self.builder.fptosi(whole, INT_VECTOR), self.integers([127] * LANES))
         power = self.builder.bitcast(self.builder.shl(exponent, self.integers([23] * LANES)), VECTOR)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from tidemill.kernels.backend import KernelBackend, LayerCache, Plan
+from tidemill.kernels.quantized import Activation
 from tidemill.models.layers.linear import Linear
 
 
@@ -21,8 +22,13 @@ class Attention:
     epsilon: float
     kernels: KernelBackend
 
-    def __call__(self, x: torch.Tensor, positions: torch.Tensor, cache: LayerCache, plan: Plan) -> torch.Tensor:
+    @property
+    def input_dtype(self) -> torch.dtype:
+        """What it wants its input to be."""
+        return self.qkv.input_dtype
+
+    def __call__(self, x: Activation, positions: torch.Tensor, cache: LayerCache, plan: Plan) -> torch.Tensor:
         """Map x (rows, hidden), positions (rows,) -> (rows, hidden). Writes first: queries read their chunk's keys."""
         qkv = self.qkv(x)
         q = self.kernels.rotate_and_write(qkv, positions, self.rotations, self.norms, self.epsilon, cache, plan)
-        return self.out(self.kernels.attention(q, cache, plan, self.scale, x.dtype))
+        return self.out(self.kernels.attention(q, cache, plan, self.scale, self.out.input_dtype))

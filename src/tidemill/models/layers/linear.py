@@ -1,12 +1,11 @@
 """A linear layer: a strategy of how a matrix is stored and multiplied. Nothing outside asks which."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from tidemill.kernels.backend import KernelBackend
 from tidemill.kernels.linear import Weight
+from tidemill.kernels.quantized import Activation
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,19 +14,11 @@ class Linear:
 
     weight: Weight
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+    @property
+    def input_dtype(self) -> torch.dtype:
+        """What it wants its input to be; torch.int8 stands for QuantizedRows."""
+        return self.weight.input_dtype
+
+    def __call__(self, x: Activation) -> torch.Tensor:
         """Map x (rows, in_features) -> (rows, out_features)."""
         return self.weight.multiply(x)
-
-
-def stacked(
-    kernels: KernelBackend,
-    weights: Sequence[torch.Tensor],
-    biases: Sequence[torch.Tensor],
-    *,
-    row_tile: int | None,
-) -> Linear:
-    """One layer that computes several of the same input side by side: outputs in the order of `weights`."""
-    weight = weights[0] if len(weights) == 1 else torch.cat(tuple(weights))
-    bias = torch.cat(tuple(biases)) if biases else None
-    return Linear(kernels.prepare(weight.contiguous(), bias, row_tile=row_tile))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from tidemill.kernels.backend import KernelBackend
+from tidemill.kernels.quantized import Activation
 from tidemill.models.layers.linear import Linear
 
 
@@ -16,6 +17,11 @@ class MLP:
     down: Linear
     kernels: KernelBackend
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+    @property
+    def input_dtype(self) -> torch.dtype:
+        """What it wants its input to be."""
+        return self.gate_up.input_dtype
+
+    def __call__(self, x: Activation) -> torch.Tensor:
         """Map x (rows, hidden) -> (rows, hidden)."""
-        return self.down(self.kernels.silu_mul(self.gate_up(x)))
+        return self.down(self.kernels.silu_mul(self.gate_up(x), self.down.input_dtype))
