@@ -20,7 +20,11 @@ NOW = 1_800_000_000.0
 
 
 def make_app(
-    backend: FakeBackend, *keys: str, on_refusal: Callable[[str], None] = lambda _: None, **settings: Any
+    backend: FakeBackend,
+    *keys: str,
+    on_refusal: Callable[[str], None] = lambda _: None,
+    footprint_in_answers: bool = False,
+    **settings: Any,
 ) -> Edge:
     return create_app(
         backend,
@@ -31,6 +35,7 @@ def make_app(
         wall_clock=VirtualClock(NOW),
         random=random.Random(7),
         on_refusal=on_refusal,
+        footprint_in_answers=footprint_in_answers,
     )
 
 

@@ -129,7 +129,7 @@ async def test_every_field_reaches_the_backend(client: httpx.AsyncClient, backen
         logprobs=True,
         top_logprobs=3,
         n=2,
-        priority=-1,
+        priority=5,
         user="someone",
         metadata={"a": "b"},
         store=False,
@@ -138,7 +138,7 @@ async def test_every_field_reaches_the_backend(client: httpx.AsyncClient, backen
     (request,) = backend.requests
     assert request.model == "tiny"
     assert request.n == 2
-    assert request.priority == -1
+    assert request.priority == 5
     assert request.sampling == SamplingParams(
         seed=3,
         temperature=0.5,

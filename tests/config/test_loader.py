@@ -158,10 +158,19 @@ def test_every_setting_can_be_given_as_a_variable(leaf: Leaf, tmp_path: Path) ->
     text = leaf.choices[-1] if leaf.choices else samples[leaf.kind]
     if leaf.name in ("sim_failure_rate", "max_arriving_bytes"):
         text = {"sim_failure_rate": "0.5", "max_arriving_bytes": "8MiB"}[leaf.name]
+    if leaf.name in ("slo_availability_ratio", "slo_error_ratio"):
+        text = "0.25"
     if leaf.name in ("stalled_after_seconds", "dead_after_seconds"):
         text = {"stalled_after_seconds": "2.5", "dead_after_seconds": "25"}[leaf.name]
     loaded = load(tmp_path, environ={leaf.variable: text})
     assert getattr(getattr(loaded, leaf.section), leaf.name) == leaf.check(leaf.parse(text))
+
+
+def test_a_machine_is_paid_for_once(tmp_path: Path) -> None:
+    assert load(tmp_path, flags={"machine_purchase_price": 1000.0, "electricity_price_per_kwh": 0.2})
+    for name in ("machine_purchase_price", "electricity_price_per_kwh"):
+        with pytest.raises(ConfigurationError, match="counted twice"):
+            load(tmp_path, flags={"machine_price_per_hour": 1.0, name: 1.0})
 
 
 def test_names_are_unique_across_the_tree() -> None:

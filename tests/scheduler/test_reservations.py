@@ -2,6 +2,7 @@
 
 from tests.fakes.scheduling import request, window
 from tidemill.core.kv_cache import KVCacheLayout
+from tidemill.scheduler.fair_share import FairShare
 from tidemill.scheduler.kv_cache import KVCache
 from tidemill.scheduler.sequence import Sequence, new_sequence
 from tidemill.scheduler.waiting_queue import WaitingQueue
@@ -43,9 +44,13 @@ def test_what_others_may_take_stays_the_same_while_a_reserved_sequence_advances(
 
 
 def test_a_preempted_sequence_waits_ahead_of_new_ones_of_its_priority() -> None:
-    queue = WaitingQueue()
+    queue = WaitingQueue(FairShare(quantum=1))
     early, late, urgent = (new_sequence(request(i, 3, arrival=float(i), priority=-(i // 2)), i, 1) for i in range(3))
     late.num_preemptions = 1
     for sequence in (early, late, urgent):
         queue.push(sequence)
-    assert [queue.pop() for _ in range(len(queue))] == [urgent, late, early]
+    order = []
+    while (first := queue.peek()) is not None:
+        queue.remove(first)
+        order.append(first)
+    assert order == [urgent, late, early]

@@ -31,6 +31,7 @@ def create_app(
     wall_clock: Clock,
     random: Random,
     on_refusal: Callable[[str], None],
+    footprint_in_answers: bool = False,
 ) -> Edge:
     """The application over `backend`. `wall_clock` gives Unix seconds; `random` draws ids and seeds.
 
@@ -40,7 +41,7 @@ def create_app(
     requests; everything else, metrics too, needs one if there are keys.
     """
     bodies = BodyReader(settings.max_body_bytes, settings.max_arriving_bytes)
-    service = Service(backend, settings, clock, wall_clock, random, bodies)
+    service = Service(backend, settings, clock, wall_clock, random, bodies, footprint_in_answers)
     operations = all_operations(service, render_metrics)
     docs = Docs(openapi_document(operations, needs_key=keys.required)).operations()
     routes = [operation.route() for operation in (*operations, *docs)]

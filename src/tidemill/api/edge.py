@@ -104,6 +104,7 @@ class Edge:
             if not self._is_open(scope["path"]):
                 caller = self._keys.authenticate(headers.get("authorization"))
                 facts.key, facts.cache_salt = caller.label, caller.cache_salt
+                facts.tenant, facts.limits = caller.tenant, caller.limits
             await self._router(scope, receive, reply)
         except (ClientDisconnect, ClientDisconnectedError):
             facts.disconnected = True

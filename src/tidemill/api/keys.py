@@ -2,9 +2,11 @@
 
 import hashlib
 import hmac
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from tidemill.api.limits import KeyLimits, KeyOptions, parse_options
 from tidemill.core.errors import AuthenticationError, ConfigurationError
 
 _MIN_KEY_LENGTH = 8
@@ -12,10 +14,15 @@ _MIN_KEY_LENGTH = 8
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who sends a request. `label` names the key in logs without giving it away; None where no keys are set."""
+    """Who sends a request. `label` names the key in logs without giving it away; None where no keys are set.
+
+    `tenant` tells keys apart where they share something; `limits` are what this key may ask for.
+    """
 
     label: str | None
     cache_salt: str
+    tenant: str = ""
+    limits: KeyLimits = field(default_factory=KeyLimits)
 
 
 ANYONE = Caller(label=None, cache_salt="")
@@ -24,30 +31,41 @@ ANYONE = Caller(label=None, cache_salt="")
 class ApiKeys:
     """The keys that may call. With none, everyone may."""
 
-    def __init__(self, keys: tuple[str, ...] = ()) -> None:
-        self._callers = tuple((_digest(key), _caller(key)) for key in keys)
+    def __init__(self, keys: tuple[str, ...] = (), options: Mapping[str, KeyOptions] | None = None) -> None:
+        """`options` are those of some of the `keys`."""
+        known = options or {}
+        self._callers = tuple((_digest(key), _caller(key, known.get(key, KeyOptions()))) for key in keys)
 
     @classmethod
     def load(cls, path: Path) -> "ApiKeys":
-        """Keys of a file, one a line, '#' starting a comment. Raises `ConfigurationError`."""
+        """Keys of a file, one a line, '#' starting a comment; options may follow a key. Raises `ConfigurationError`."""
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"The API key file {path} cannot be read: {error}.") from error
-        keys = tuple(dict.fromkeys(key for line in lines if (key := line.partition("#")[0].strip())))
-        if not keys:
-            raise ConfigurationError(f"The API key file {path} has no key.", next_step="Write one key a line.")
-        for key in keys:
-            if len(key) < _MIN_KEY_LENGTH or not key.isascii() or any(c.isspace() for c in key):
+        options: dict[str, KeyOptions] = {}
+        for number, line in enumerate(lines, start=1):
+            key, *words = line.partition("#")[0].split() or [""]
+            if not key:
+                continue
+            if len(key) < _MIN_KEY_LENGTH or not key.isascii():
                 raise ConfigurationError(
                     f"A key in {path} is shorter than {_MIN_KEY_LENGTH} characters, or not plain ASCII without spaces."
                 )
-        return cls(keys)
+            options[key] = parse_options(words, f"Line {number} of {path}")
+        if not options:
+            raise ConfigurationError(f"The API key file {path} has no key.", next_step="Write one key a line.")
+        return cls(tuple(options), options)
 
     @property
     def required(self) -> bool:
         """Whether a request needs a key."""
         return bool(self._callers)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What each tenant is called, for whoever keeps books."""
+        return {caller.tenant: caller.label for _, caller in self._callers if caller.label is not None}
 
     def authenticate(self, authorization: str | None) -> Caller:
         """The caller behind an Authorization header. Raises `AuthenticationError`.
@@ -72,7 +90,8 @@ def _digest(key: str) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
 
 
-def _caller(key: str) -> Caller:
+def _caller(key: str, options: KeyOptions) -> Caller:
     label = hashlib.sha256(b"tidemill key label\0" + key.encode()).hexdigest()[:8]
     salt = hashlib.sha256(b"tidemill cache salt\0" + key.encode()).hexdigest()
-    return Caller(label=label, cache_salt=salt)
+    tenant = hashlib.sha256(b"tidemill tenant\0" + key.encode()).hexdigest()[:16]
+    return Caller(label=options.name or label, cache_salt=salt, tenant=tenant, limits=options.limits)

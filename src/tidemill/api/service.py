@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from random import Random
 
 from tidemill.api.body import BodyReader
+from tidemill.api.limits import KeyLimits
 from tidemill.config.settings import ServerSettings
 from tidemill.core.backend import Backend, ModelInfo
 from tidemill.core.clock import Clock
@@ -24,6 +25,7 @@ class Service:
     wall_clock: Clock
     random: Random
     bodies: BodyReader
+    footprint_in_answers: bool = False
 
     def new_id(self) -> str:
         """An identifier that no other request has."""
@@ -32,6 +34,10 @@ class Service:
     def draw_seed(self) -> int:
         """A seed for a request that brought none."""
         return self.random.getrandbits(_SEED_BITS)
+
+    def wants_footprint(self, asked: bool | None) -> bool:
+        """Whether an answer says what it took: as asked for, else as the server is set."""
+        return self.footprint_in_answers if asked is None else asked
 
     def now(self) -> datetime:
         """The time of day."""
@@ -63,6 +69,8 @@ class RequestFacts:
     request_id: str
     key: str | None = None
     cache_salt: str = ""
+    tenant: str = ""
+    limits: KeyLimits = field(default_factory=KeyLimits)
     generation_id: str | None = None
     model: str | None = None
     num_prompt_tokens: int | None = None

@@ -13,11 +13,13 @@ from typing import Any
 import msgspec
 
 from tidemill.config.leaves import Leaf, leaves
-from tidemill.config.settings import Settings
+from tidemill.config.settings import LedgerSettings, Settings
 from tidemill.core.errors import ConfigurationError
 
 DEFAULT_FILE = "tidemill.toml"
 FILE_VARIABLE = "TIDEMILL_CONFIG"
+PATH_VARIABLE = "TIDEMILL_INTEGER_PATH"
+"""No setting: the CPU kernels read it themselves (`kernels.cpu.integer_probe`), which know no settings."""
 _PREFIX = "TIDEMILL_"
 _MAX_FILE_BYTES = 1024 * 1024
 
@@ -84,7 +86,7 @@ def _from_environment(environ: Mapping[str, str], rows: Mapping[str, Leaf]) -> d
     by_variable = {leaf.variable: leaf for leaf in rows.values()}
     values: dict[str, Any] = {}
     for variable, text in environ.items():
-        if not variable.startswith(_PREFIX) or variable == FILE_VARIABLE:
+        if not variable.startswith(_PREFIX) or variable in (FILE_VARIABLE, PATH_VARIABLE):
             continue
         leaf = by_variable.get(variable)
         if leaf is None:
@@ -132,6 +134,7 @@ def _check_together(settings: Settings) -> None:
             f"({scheduler.max_num_seqs}), but a step holds a token of each running sequence.",
             next_step="Raise max_num_batched_tokens, or lower max_num_seqs.",
         )
+    _check_prices(settings.ledger)
     server = settings.server
     if server.max_arriving_bytes < server.max_body_bytes:
         raise ConfigurationError(
@@ -145,6 +148,17 @@ def _check_together(settings: Settings) -> None:
         raise ConfigurationError("model is empty.", next_step="Name a folder, a hub id, or 'minnow'.")
     if not settings.server.host.strip():
         raise ConfigurationError("host is empty.", next_step="Use 127.0.0.1 for this machine only.")
+
+
+def _check_prices(ledger: LedgerSettings) -> None:
+    itemized = [
+        name for name in ("machine_purchase_price", "electricity_price_per_kwh") if getattr(ledger, name) is not None
+    ]
+    if ledger.machine_price_per_hour is not None and itemized:
+        raise ConfigurationError(
+            f"machine_price_per_hour is an all-in price, and {' and '.join(itemized)} would be counted twice.",
+            next_step="Give either the all-in price, or purchase and electricity.",
+        )
 
 
 def _unknown(what: str, path: Path, name: str, known: Iterable[str], rows: Mapping[str, Leaf]) -> ConfigurationError:

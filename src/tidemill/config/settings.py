@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, field
 
-Precision = Literal["auto", "fp32", "bf16"]
+Precision = Literal["auto", "fp32", "bf16", "int8", "int4"]
+KVPrecision = Literal["auto", "fp32", "bf16", "int8"]
 Device = Literal["auto", "cpu", "cuda"]
 _SIZE = {"is_size": True}
 """Marks a number of bytes, which may be written as '2GiB'."""
@@ -29,8 +30,19 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     offline: Annotated[bool, Meta(description="Never ask the hub; use only what is in its cache.")] = False
     precision: Annotated[
         Precision,
-        Meta(description="Arithmetic of weights and activations; auto takes what the checkpoint and device favour."),
+        Meta(
+            description="Arithmetic of weights and activations. auto: on a CPU with fast integer products int8 (int4 "
+            "where int8 does not fit) if it passes the guard on quality; else what the checkpoint and device favour."
+        ),
     ] = "auto"
+    packed_cache_bytes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            extra=_SIZE,
+            description="Disk that quantized weights may take in the user's cache directory; 0 keeps none.",
+        ),
+    ] = 20 * 1024**3
     device: Annotated[Device, Meta(description="Where the model runs; auto takes a CUDA device if there is one.")] = (
         "auto"
     )
@@ -58,6 +70,13 @@ class CacheSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             description="Memory for keys and values, as '2GiB' or bytes. Default: from what is free after loading.",
         ),
     ] = None
+    kv_precision: Annotated[
+        KVPrecision,
+        Meta(
+            description="Type of cached keys and values. auto: as the model computes, bf16 under integer weights. "
+            "int8, with a scale for each key and value of a head, holds nearly twice the tokens of bf16."
+        ),
+    ] = "auto"
     prefix_caching: Annotated[bool, Meta(description="Reuse the keys and values of common prompt prefixes.")] = True
 
 
@@ -74,6 +93,49 @@ class SchedulerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     ] = 3
 
 
+class SloSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The promise: service-level objectives, and what becomes of a request for which one could not be kept."""
+
+    slo_profile: Annotated[
+        Literal["batch", "interactive", "relaxed"],
+        Meta(
+            description="interactive: 150 ms to the first token, 1,000 words a minute. relaxed: 1 s, 250 words a "
+            "minute. batch: throughput only, nothing is promised."
+        ),
+    ] = "batch"
+    slo_ttft_seconds: Annotated[
+        Annotated[float, Meta(gt=0, le=86_400)] | None,
+        Meta(description="Time to the first token that every request is promised. Default: the profile's."),
+    ] = None
+    slo_tpot_seconds: Annotated[
+        Annotated[float, Meta(gt=0, le=3600)] | None,
+        Meta(description="Time per output token that every stream is promised. Default: the profile's."),
+    ] = None
+    slo_availability_ratio: Annotated[
+        float,
+        Meta(ge=0, lt=1, description="Share of the time in which requests are to be taken: for alerts."),
+    ] = 0.999
+    slo_error_ratio: Annotated[
+        float, Meta(gt=0, le=1, description="Share of the requests that may fail: for alerts.")
+    ] = 0.001
+    on_overload: Annotated[
+        Literal["refuse", "queue"],
+        Meta(
+            description="A request that would miss its time to the first token, or its deadline: refuse it at once "
+            "with 429, or queue it all the same."
+        ),
+    ] = "refuse"
+    calibration_seconds: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=600,
+            description="Most time that synthetic steps may take at the first start of a model on this machine; they "
+            "teach the engine how long its steps take. 0 makes none.",
+        ),
+    ] = 3.0
+
+
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The HTTP service."""
 
@@ -82,6 +144,14 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     )
     port: Annotated[int, Meta(ge=0, le=65535, description="Port to bind; 0 picks a free one.")] = 8000
     api_key_file: Annotated[str | None, Meta(description="File with one API key a line; '#' starts a comment.")] = None
+    most_urgent_priority: Annotated[
+        int,
+        Meta(
+            ge=-(2**31),
+            le=2**31 - 1,
+            description="Lowest `priority` a request may ask for (lower is sooner), unless its key has a limit.",
+        ),
+    ] = 0
     max_body_bytes: Annotated[int, Meta(ge=1024, extra=_SIZE, description="Largest request body.")] = 4 * 1024 * 1024
     max_arriving_bytes: Annotated[
         int, Meta(ge=1024, extra=_SIZE, description="Request bodies that may be arriving at one time, all together.")
@@ -147,6 +217,78 @@ class SimulationSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     sim_seed: Annotated[int, Meta(ge=0, le=2**63 - 1, description="Seed of the simulated tokens and failures.")] = 0
 
 
+class LedgerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What answers take: the meter, the place the machine stands at, its prices, and the books. Sources of the figures
+    that ship with Tidemill are in docs/footprint.md.
+    """
+
+    meter: Annotated[
+        Literal["auto", "nvml", "rapl", "model", "off"],
+        Meta(
+            description="Where joules come from: the GPU's counter, the processors' counters, or a model of this "
+            "machine, which is called so everywhere. auto takes the first there is."
+        ),
+    ] = "auto"
+    footprint_in_answers: Annotated[
+        bool,
+        Meta(description="Put `footprint` into every answer's usage, not only where x-tidemill-footprint asks for it."),
+    ] = False
+    power_idle_watts: Annotated[
+        Annotated[float, Meta(ge=0)] | None,
+        Meta(description="For the model: what this machine draws at rest. Default: like servers of its kind."),
+    ] = None
+    power_full_watts: Annotated[
+        Annotated[float, Meta(gt=0)] | None,
+        Meta(description="For the model: what this machine draws at full load. Default: like servers of its kind."),
+    ] = None
+    zone: Annotated[
+        str, Meta(description="Whose electricity it is: a country's three letters (ISO 3166-1), or 'world'.")
+    ] = "world"
+    grid_grams_per_kwh: Annotated[
+        Annotated[float, Meta(ge=0)] | None,
+        Meta(description="Grams CO2e per kWh of that electricity. Default: the zone's, from the table."),
+    ] = None
+    grid_liters_per_kwh: Annotated[
+        Annotated[float, Meta(ge=0)] | None,
+        Meta(description="Liters of water consumed per kWh generated. Default: the zone's, from the table."),
+    ] = None
+    pue: Annotated[
+        float,
+        Meta(ge=1, le=10, description="Power usage effectiveness of the building: its energy over the machines'."),
+    ] = 1.0
+    water_liters_per_kwh: Annotated[
+        float,
+        Meta(ge=0, description="Water usage effectiveness: liters the building evaporates per kWh of the machines."),
+    ] = 0.0
+    embodied_kilograms_co2e: Annotated[
+        Annotated[float, Meta(ge=0)] | None,
+        Meta(description="Carbon of making the machine, spread over its lifetime. Default: left out."),
+    ] = None
+    machine_lifetime_years: Annotated[
+        float, Meta(gt=0, le=100, description="Years that purchase and making are spread over.")
+    ] = 4.0
+    machine_price_per_hour: Annotated[
+        Annotated[float, Meta(ge=0)] | None,
+        Meta(description="All-in price of the machine an hour. Not together with the two prices below."),
+    ] = None
+    machine_purchase_price: Annotated[
+        Annotated[float, Meta(ge=0)] | None,
+        Meta(description="What the machine cost, spread over its lifetime."),
+    ] = None
+    electricity_price_per_kwh: Annotated[
+        Annotated[float, Meta(ge=0)] | None,
+        Meta(description="Price of a kWh; the building's share (PUE) is paid too."),
+    ] = None
+    currency: Annotated[str, Meta(description="What prices are in, as it is to be shown.")] = "USD"
+    ledger_store: Annotated[bool, Meta(description="Keep the books on disk, for `tidemill ledger`.")] = True
+    ledger_path: Annotated[
+        str | None, Meta(description="The file of the books. Default: ledger.sqlite in the user's data directory.")
+    ] = None
+    ledger_retention_days: Annotated[
+        int, Meta(ge=1, le=36_500, description="Days after which a request's line is deleted; hourly sums stay.")
+    ] = 400
+
+
 class LogSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is logged, and how."""
 
@@ -164,7 +306,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     model: ModelSettings = field(default_factory=ModelSettings)
     cache: CacheSettings = field(default_factory=CacheSettings)
     scheduler: SchedulerSettings = field(default_factory=SchedulerSettings)
+    slo: SloSettings = field(default_factory=SloSettings)
     server: ServerSettings = field(default_factory=ServerSettings)
     engine: EngineSettings = field(default_factory=EngineSettings)
     simulation: SimulationSettings = field(default_factory=SimulationSettings)
+    ledger: LedgerSettings = field(default_factory=LedgerSettings)
     log: LogSettings = field(default_factory=LogSettings)

@@ -4,7 +4,9 @@ import enum
 
 import msgspec
 
+from tidemill.core.footprint import Footprint
 from tidemill.core.messages import Message
+from tidemill.core.objectives import Objectives
 
 
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +69,7 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     `priority`: lower is sooner. `cache_salt` separates prefix caches (one salt per API key). `echo` returns the
     prompt's text before the continuation. `max_context_tokens` is a tighter context than the served one, if asked for.
+    `tenant` names who shares the engine with others, and `objectives` are what this request asks to be promised.
     """
 
     request_id: str
@@ -78,6 +81,8 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     cache_salt: str = ""
     echo: bool = False
     max_context_tokens: int | None = None
+    tenant: str = ""
+    objectives: Objectives = Objectives()
 
 
 class FinishReason(enum.Enum):
@@ -123,6 +128,8 @@ class Finish(msgspec.Struct, frozen=True, kw_only=True):
     reason: FinishReason
     stop: str | int | None = None
     timings: SequenceTimings
+    footprint: Footprint | None = None
+    """What the sequence took, to many digits; None where no books are kept, or nothing is known yet."""
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True, tag="accepted"):

@@ -4,6 +4,8 @@ from itertools import pairwise
 
 import msgspec
 
+from tidemill.core.objectives import Objectives
+
 
 class StepStats(msgspec.Struct, frozen=True, kw_only=True):
     """One step of an engine. Counts are of this step, gauges are as they stand after it."""
@@ -27,6 +29,35 @@ class StepStats(msgspec.Struct, frozen=True, kw_only=True):
     """Prompt tokens found there."""
     kv_waste_ratio: float
     """Share of the allocated KV positions that hold no token."""
+    num_sampled_rows: int = 0
+    """Rows whose logits were computed to sample from."""
+    num_row_context_tokens: int = 0
+    """Sum over rows of the cached positions each one looks at."""
+    predicted_seconds: float | None = None
+    """What the cost model expected of the step (all of the turn that made it); None while it knows nothing."""
+    turn_seconds: float | None = None
+    """What that turn took: scheduling, computing and taking in the result; None of a step that failed."""
+    prediction_error_ratio: float | None = None
+    """Running median of |turn / predicted - 1|."""
+
+
+class PromiseOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one sequence, or of one refused request, beside what it was promised. Seconds from its arrival.
+
+    A sequence that nobody waited for until its first token is no outcome.
+    """
+
+    objectives: Objectives
+    is_refused: bool = False
+    is_failed: bool = False
+    predicted_ttft_seconds: float | None = None
+    """As it was predicted when it was taken; None if nothing was known yet."""
+    p99_ttft_seconds: float | None = None
+    """What 99 of 100 such predictions were to keep within."""
+    ttft_seconds: float | None = None
+    tpot_seconds: float | None = None
+    """None with fewer than two tokens."""
+    total_seconds: float | None = None
 
 
 def time_per_output_token_seconds(first: float, last: float, num_tokens: int) -> float | None:

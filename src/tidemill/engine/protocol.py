@@ -7,8 +7,12 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from tidemill.config.settings import Settings
+from tidemill.core.footprint import IntervalBooks
+from tidemill.core.objectives import Objectives
+from tidemill.core.quantization import Quantization
 from tidemill.core.requests import FinishReason, SamplingParams
 from tidemill.core.stats import StepStats
+from tidemill.cost.step_times import CostParameters
 
 PROTOCOL_VERSION = 1
 MAX_FRAME_BYTES = 64 * 1024 * 1024
@@ -38,6 +42,10 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, tag="submit"):
     sample_index: int
     priority: int
     cache_salt: str
+    tenant: str = ""
+    objectives: Objectives = Objectives()
+    age_seconds: float = 0.0
+    """How long ago the request came."""
 
 
 class Abort(msgspec.Struct, frozen=True, kw_only=True, tag="abort"):
@@ -76,6 +84,13 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     num_threads: int
     numerics_fingerprint: str
     load_seconds: float
+    costs: CostParameters | None = None
+    """What steps cost, as far as that is known from before."""
+    precision_reason: str = ""
+    """Why this precision was chosen, in words."""
+    quantization: Quantization | None = None
+    kv_precision: str = ""
+    """Type of keys and values in the cache; empty where nothing is kept."""
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
@@ -132,6 +147,10 @@ class StepOutput(msgspec.Struct, frozen=True, kw_only=True, tag="step"):
     version: int = PROTOCOL_VERSION
     outputs: tuple[SequenceOutput, ...]
     stats: StepStats
+    progress: tuple[tuple[int, int], ...] = ()
+    """(sequence id, positions computed) of prompts that this step went on with and did not complete."""
+    costs: CostParameters | None = None
+    """What steps cost, from time to time."""
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
@@ -140,6 +159,14 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
     epoch: int
     version: int = PROTOCOL_VERSION
     loop_age_seconds: float
+
+
+class Books(msgspec.Struct, frozen=True, kw_only=True, tag="books"):
+    """Engine to client: an interval of the meter is closed. It comes after the steps that it tells of."""
+
+    epoch: int
+    version: int = PROTOCOL_VERSION
+    interval: IntervalBooks
 
 
 class Fatal(msgspec.Struct, frozen=True, kw_only=True, tag="fatal"):
@@ -154,7 +181,7 @@ class Fatal(msgspec.Struct, frozen=True, kw_only=True, tag="fatal"):
 
 T = TypeVar("T")
 ToEngine = Boot | Submit | Abort | Shutdown
-FromEngine = Loading | Ready | StepOutput | Heartbeat | Fatal
+FromEngine = Loading | Ready | StepOutput | Heartbeat | Books | Fatal
 
 
 class FrameError(Exception):

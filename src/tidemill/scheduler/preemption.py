@@ -16,8 +16,10 @@ Why every sequence finishes, given finitely many more urgent ones:
    one token of some sequence, and the most urgent one is never a victim.
 4. Within one admission a sequence computes each of its positions once, and there are at most max_preemptions + 1
    admissions. So finitely many sequences finish within (max_preemptions + 1) * (sum of their positions) steps.
-5. Within a priority the order is arrival, and nobody behind the head of the queue is admitted before it: only
-   endlessly many sequences of a more urgent priority can hold one up for ever, which is what a priority means.
+5. Nobody behind the head of the queue is admitted before it. Within a priority the head is, of the tenants within
+   their share, the one that is due first; what comes later is due later, and a tenant that is served more falls behind
+   (`fair_share.py`), so each becomes the head. Only endlessly many sequences of a more urgent priority can hold one up
+   for ever, which is what a priority means; where objectives are kept, not even they (`prompt_order.py`).
 """
 
 from tidemill.scheduler.running_set import RunningSet

@@ -9,12 +9,17 @@ from tidemill.core.errors import OverloadedError
 from tidemill.core.kv_cache import KVCacheLayout
 from tidemill.core.requests import FinishReason
 from tidemill.core.stats import StepStats
-from tidemill.scheduler.admission import check_capacity, check_request, find_start
+from tidemill.cost.model import CostModel
+from tidemill.scheduler.admission import check_capacity, check_request
 from tidemill.scheduler.batch import Batch, ScheduledSequence, SequenceResult, StepResult
+from tidemill.scheduler.composer import StepComposer
+from tidemill.scheduler.fair_share import FairShare
 from tidemill.scheduler.kv_cache import KVCache
 from tidemill.scheduler.outputs import SchedulerOutput, sequence_finish, sequence_start
-from tidemill.scheduler.preemption import find_victim
+from tidemill.scheduler.pacing import Pacing
+from tidemill.scheduler.places import Places
 from tidemill.scheduler.prompt_logprobs import take_unseen
+from tidemill.scheduler.prompt_order import PromptOrder
 from tidemill.scheduler.running_set import RunningSet
 from tidemill.scheduler.sequence import Sequence, SequenceRequest, SequenceStatus, announcement, new_sequence
 from tidemill.scheduler.step_counters import StepCounters
@@ -39,8 +44,14 @@ class Scheduler:
         max_model_len: int,
         clock: Clock,
         model_id: int = 0,
+        costs: CostModel | None = None,
+        guards_oldest: bool = False,
     ) -> None:
-        """Raises `CapacityError` if the cache cannot hold one sequence of `max_model_len` tokens."""
+        """`costs` is what is known of the time steps take; it goes on learning here. With `guards_oldest` no sequence
+        waits for ever behind more urgent ones, whatever their priority.
+
+        Raises `CapacityError` if the cache cannot hold one sequence of `max_model_len` tokens.
+        """
         self._settings = settings
         self._groups = layout.groups
         self._max_model_len = max_model_len
@@ -53,8 +64,20 @@ class Scheduler:
             max_chunk_tokens=min(settings.max_num_batched_tokens, max_model_len),
         )
         check_capacity(self._kv, max_model_len)
-        self._waiting = WaitingQueue()
+        self._shares = FairShare(quantum=settings.max_num_batched_tokens)
+        self._pacing = Pacing(costs or CostModel())
+        self._waiting = WaitingQueue(self._shares)
         self._running = RunningSet()
+        self._composer = StepComposer(
+            self._kv,
+            self._running,
+            self._waiting,
+            pacing=self._pacing,
+            order=PromptOrder(self._shares, guards_oldest=guards_oldest),
+            places=Places(settings.max_num_seqs, self._shares, self._pacing),
+            max_preemptions=settings.max_preemptions,
+            clock=clock,
+        )
         self._sequences: dict[int, Sequence] = {}
         self._forgotten: list[int] = []
         """Sequences the runner knows and may forget, told with the next batch."""
@@ -71,6 +94,11 @@ class Scheduler:
     def num_sequences(self) -> int:
         """Sequences that wait or run."""
         return len(self._sequences)
+
+    @property
+    def costs(self) -> CostModel:
+        """What is known of the time steps take."""
+        return self._pacing.model
 
     # ---- sequences come and go
 
@@ -92,6 +120,7 @@ class Scheduler:
         sequence = new_sequence(request, self._num_added, self._kv.num_groups)
         self._num_added += 1
         self._sequences[request.sequence_id] = sequence
+        self._shares.join(request.tenant, self._clock())
         self._waiting.push(sequence)
 
     def abort(self, sequence_id: int) -> bool:
@@ -111,79 +140,9 @@ class Scheduler:
         if not self._sequences:
             return None
         plan = StepPlan(self._settings.max_num_batched_tokens)
-        self._continue_running(plan)
-        self._admit_waiting(plan)
+        self._composer.compose(plan, self._counters)
         assert plan.num_tokens, "a step with work computes at least one token"
         return self._launchable(plan)
-
-    def _continue_running(self, plan: StepPlan) -> None:
-        """Those with one token to compute come first, so that no prompt holds up a stream; then partial prompts."""
-        streams: list[Sequence] = []
-        prompts: list[Sequence] = []
-        for sequence in self._running:
-            (streams if len(sequence.tokens) - sequence.num_computed == 1 else prompts).append(sequence)
-        for sequence in streams + prompts:
-            if plan.budget == 0:
-                break
-            if sequence.status is SequenceStatus.RUNNING:
-                self._continue(plan, sequence)
-
-    def _continue(self, plan: StepPlan, sequence: Sequence) -> None:
-        """Grant `sequence` what budget and blocks allow, taking blocks from less urgent ones if there are none."""
-        start = sequence.num_computed
-        wanted = min(len(sequence.tokens) - start, plan.budget)
-        while (room := self._kv.room(sequence.blocks)) is not None and room <= start:
-            plan.is_short_of_blocks = True
-            victim = find_victim(self._running, sequence)
-            if victim is None:
-                return  # it keeps its blocks and waits for those who are more urgent or have reservations
-            self._preempt(plan, victim)
-        if room is not None and room < start + wanted:
-            plan.is_short_of_blocks = True
-            wanted = room - start
-        self._kv.extend(sequence.blocks, start + wanted)
-        plan.grant(sequence, wanted)
-
-    def _preempt(self, plan: StepPlan, victim: Sequence) -> None:
-        """Take the blocks of `victim` and let it wait; its tokens so far will be computed again."""
-        plan.withdraw(victim)
-        self._running.remove(victim)
-        self._kv.release(victim.blocks)
-        victim.num_computed = 0
-        victim.num_preemptions += 1
-        victim.status = SequenceStatus.WAITING
-        self._waiting.push(victim)
-        self._counters.num_preemptions += 1
-
-    def _admit_waiting(self, plan: StepPlan) -> None:
-        """Start waiting sequences in their order while there are budget, places and blocks."""
-        limit = self._settings.max_preemptions
-        while self._waiting and plan.budget and len(self._running) < self._settings.max_num_seqs:
-            if plan.is_short_of_blocks:
-                return
-            sequence = self._waiting.peek()
-            hit = find_start(self._kv, self._running, sequence, max_preemptions=limit)
-            if hit is None:
-                return
-            self._waiting.pop()
-            self._kv.take_prefix(sequence.blocks, hit)
-            if sequence.num_preemptions >= limit:
-                self._kv.reserve(sequence.blocks, sequence.max_positions)
-            sequence.num_computed = hit.num_blocks * self._kv.block_size
-            self._note_start(sequence)
-            self._running.add(sequence)
-            self._continue(plan, sequence)
-
-    def _note_start(self, sequence: Sequence) -> None:
-        """Record a first admission; one after a preemption is neither a query nor the end of a wait."""
-        sequence.status = SequenceStatus.RUNNING
-        if sequence.queue_seconds is not None:
-            return
-        sequence.queue_seconds = max(0.0, self._clock() - sequence.request.arrival)
-        sequence.num_cached_tokens = sequence.num_computed
-        if self._kv.caches_prefixes:
-            self._counters.num_prefix_queries += sequence.num_prompt_tokens
-            self._counters.num_prefix_hits += sequence.num_computed
 
     def _launchable(self, plan: StepPlan) -> Batch:
         """The plan as a batch; from now on it is under way."""
@@ -195,9 +154,12 @@ class Scheduler:
                 sequence.is_announced = True
                 new.append(announcement(sequence))
             request, start = sequence.request, sequence.num_computed
+            self._shares.charge(request.tenant, num_tokens)
             samples = start + num_tokens == len(sequence.tokens) and request.max_new_tokens > 0
             scheduled.append(ScheduledSequence(request.sequence_id, start, num_tokens, sequence.blocks.tables, samples))
-            counters.count_rows(self._groups, start, num_tokens, num_prompt_tokens=len(request.prompt_token_ids))
+            counters.count_rows(
+                self._groups, start, num_tokens, num_prompt_tokens=len(request.prompt_token_ids), samples=samples
+            )
         forgotten, self._forgotten = tuple(self._forgotten), []
         self._under_way = Batch(counters.step, self._model_id, tuple(new), tuple(scheduled), forgotten)
         return self._under_way
@@ -244,7 +206,10 @@ class Scheduler:
         prompt_logprobs = take_unseen(sequence, scheduled.start, yielded.prompt_logprobs)
         self._kv.settle(sequence)
         is_first = bool(token_ids) and sequence.num_output_tokens == len(token_ids)
-        start = sequence_start(sequence) if is_first else None
+        start = None
+        if is_first:
+            sequence.first_token_at = self._clock()
+            start = sequence_start(sequence)
         finish = None
         if stop is not None:
             self._leave(sequence)
@@ -252,6 +217,14 @@ class Scheduler:
         elif not token_ids and not prompt_logprobs:
             return None
         return SchedulerOutput(sequence.sequence_id, token_ids, logprobs, prompt_logprobs, finish, start)
+
+    def learn(self, turn_seconds: float) -> None:
+        """The step that was last updated took `turn_seconds`, all that its turn did counted."""
+        counters = self._counters
+        outcome = self._pacing.model.observe(counters.shape, turn_seconds)
+        counters.turn_seconds = turn_seconds
+        counters.predicted_seconds = outcome.predicted_seconds if outcome is not None else None
+        counters.prediction_error_ratio = self._pacing.model.error_ratio
 
     def stats(self, *, step_seconds: float, schedule_seconds: float) -> StepStats:
         """The facts of the step that was last scheduled; to be asked for after its `update` or `fail`."""
@@ -275,6 +248,7 @@ class Scheduler:
         (self._running if sequence.status is SequenceStatus.RUNNING else self._waiting).remove(sequence)
         self._kv.release(sequence.blocks)
         sequence.status = SequenceStatus.FINISHED
+        self._shares.leave(sequence.request.tenant, self._clock())
         del self._sequences[sequence.sequence_id]
         if sequence.is_announced:
             self._forgotten.append(sequence.sequence_id)

@@ -6,6 +6,7 @@ Owns no decision: the scheduler moves it between its states, the KV cache fills 
 import enum
 from dataclasses import dataclass, field
 
+from tidemill.core.objectives import Objectives
 from tidemill.core.requests import SamplingParams
 from tidemill.scheduler.batch import NewSequence
 from tidemill.scheduler.block_tables import SequenceBlocks
@@ -15,7 +16,8 @@ from tidemill.scheduler.block_tables import SequenceBlocks
 class SequenceRequest:
     """One continuation to generate. `sequence_id` is never used twice; `arrival` is on the scheduler's clock.
 
-    `max_new_tokens` 0 computes the prompt only. Lower `priority` is sooner. `cache_salt` separates prefix caches.
+    `max_new_tokens` 0 computes the prompt only. Lower `priority` is sooner. `cache_salt` separates prefix caches, and
+    tenants share the engine fairly.
     """
 
     sequence_id: int
@@ -29,6 +31,12 @@ class SequenceRequest:
     sample_index: int = 0
     priority: int = 0
     cache_salt: str = ""
+    tenant: str = ""
+    objectives: Objectives = field(default_factory=Objectives)
+
+
+PATIENCE_SECONDS = 60.0
+"""When the first token of a sequence without such an objective counts as due, from its arrival."""
 
 
 class SequenceStatus(enum.Enum):
@@ -48,6 +56,8 @@ class Sequence:
 
     request: SequenceRequest
     urgency: tuple[int, float, int]
+    due: float
+    """When its first token should be there, on the scheduler's clock."""
     blocks: SequenceBlocks
     tokens: list[int]
     ending_token_ids: frozenset[int]
@@ -62,6 +72,8 @@ class Sequence:
     """Wait from arrival to first admission; None until then."""
     is_announced: bool = False
     """Whether the runner has been told of it."""
+    first_token_at: float | None = None
+    """When its first token was taken in; None until then."""
 
     @property
     def sequence_id(self) -> int:
@@ -77,6 +89,19 @@ class Sequence:
     def num_output_tokens(self) -> int:
         """Tokens generated so far."""
         return len(self.tokens) - len(self.request.prompt_token_ids)
+
+    @property
+    def tpot_seconds(self) -> float | None:
+        """The time per output token it was promised."""
+        return self.request.objectives.tpot_seconds
+
+    @property
+    def next_due(self) -> float | None:
+        """When its next token is due by its time per token; None before the first one, or if nothing is promised."""
+        tpot = self.request.objectives.tpot_seconds
+        if tpot is None or self.first_token_at is None:
+            return None
+        return self.first_token_at + self.num_output_tokens * tpot
 
     @property
     def max_positions(self) -> int:
@@ -96,10 +121,16 @@ def new_sequence(request: SequenceRequest, order: int, num_groups: int) -> Seque
     return Sequence(
         request=request,
         urgency=(request.priority, request.arrival, order),
+        due=request.arrival + _patience_seconds(request.objectives),
         blocks=SequenceBlocks(num_groups),
         tokens=list(request.prompt_token_ids),
         ending_token_ids=eos | frozenset(request.sampling.stop_token_ids),
     )
+
+
+def _patience_seconds(objectives: Objectives) -> float:
+    promised = [s for s in (objectives.ttft_seconds, objectives.deadline_seconds) if s is not None]
+    return min([*promised, PATIENCE_SECONDS])
 
 
 def announcement(sequence: Sequence) -> NewSequence:

@@ -18,6 +18,10 @@ class StepPlan:
         self.num_tokens[sequence] = num_tokens
         self.budget -= num_tokens
 
+    def limit(self, num_tokens: int) -> None:
+        """Leave no more than `num_tokens` for what is granted from now on."""
+        self.budget = min(self.budget, num_tokens)
+
     def withdraw(self, sequence: Sequence) -> None:
         """Take back what `sequence` was granted, if anything."""
         self.budget += self.num_tokens.pop(sequence, 0)

@@ -5,6 +5,8 @@ from typing import Any, Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
+from tidemill.core.footprint import Footprint
+
 DoneReason = Literal["stop", "length", "load"]
 
 
@@ -43,6 +45,8 @@ class OllamaCounts(Struct, frozen=True, kw_only=True):
     eval_count: int | UnsetType = UNSET
     eval_duration: int | UnsetType = UNSET
     logprobs: list[OllamaLogprob] | UnsetType = UNSET
+    footprint: Footprint | UnsetType | None = UNSET
+    """What the answer took, if that was asked for."""
 
 
 class OllamaGenerateResponse(OllamaCounts, frozen=True, kw_only=True):

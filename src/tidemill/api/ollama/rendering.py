@@ -8,6 +8,7 @@ from msgspec import UNSET, UnsetType
 
 from tidemill.api.errors import ollama_error
 from tidemill.api.exchange import Completed
+from tidemill.api.footprint import footprint_of
 from tidemill.api.ollama.answers import (
     DoneReason,
     OllamaAnswerMessage,
@@ -42,7 +43,7 @@ def _nanoseconds(seconds: float) -> int:
     return max(0, round(seconds * _NANOSECONDS))
 
 
-def counts_of(finish: Finish) -> dict[str, Any]:
+def counts_of(finish: Finish, *, with_footprint: bool) -> dict[str, Any]:
     """Counts and durations of a finished answer, from its measured times."""
     timings = finish.timings
     first = timings.time_to_first_token_seconds
@@ -56,6 +57,7 @@ def counts_of(finish: Finish) -> dict[str, Any]:
         "prompt_eval_duration": _nanoseconds(first - timings.queue_seconds),
         "eval_count": timings.num_output_tokens,
         "eval_duration": _nanoseconds(timings.total_seconds - first),
+        "footprint": footprint_of([finish], is_wanted=with_footprint),
     }
 
 
@@ -82,7 +84,8 @@ class OllamaWhole:
 
     media_type = "application/json; charset=utf-8"
 
-    def __init__(self, shape: Shape, model: str, service: Service) -> None:
+    def __init__(self, shape: Shape, model: str, service: Service, *, with_footprint: bool = False) -> None:
+        self._with_footprint = with_footprint
         self._shape = shape
         self._model = model
         self._service = service
@@ -96,7 +99,7 @@ class OllamaWhole:
                 model=self._model,
                 created_at=self._service.now(),
                 logprobs=_logprobs(sequence.logprobs),
-                **counts_of(sequence.ended),
+                **counts_of(sequence.ended, with_footprint=self._with_footprint),
             )
         )
 
@@ -106,7 +109,8 @@ class OllamaStream:
 
     media_type = NDJSON
 
-    def __init__(self, shape: Shape, model: str, service: Service) -> None:
+    def __init__(self, shape: Shape, model: str, service: Service, *, with_footprint: bool = False) -> None:
+        self._with_footprint = with_footprint
         self._shape = shape
         self._model = model
         self._service = service
@@ -121,7 +125,7 @@ class OllamaStream:
         if delta.text or delta.logprobs:
             lines = self._line(delta.text, done=False, logprobs=_logprobs(delta.logprobs))
         if delta.finish is not None:
-            lines += self._line("", **counts_of(delta.finish))
+            lines += self._line("", **counts_of(delta.finish, with_footprint=self._with_footprint))
         return lines
 
     def _line(self, text: str, **fields: Any) -> bytes:

@@ -10,6 +10,7 @@ from tidemill import __version__
 from tidemill.api.body import BodyDecoder
 from tidemill.api.edge import facts_of
 from tidemill.api.exchange import StreamedResponse, WholeResponse
+from tidemill.api.footprint import is_asked
 from tidemill.api.ollama.answers import (
     OllamaChatResponse,
     OllamaGenerateResponse,
@@ -29,6 +30,7 @@ from tidemill.api.ollama.description import listed, running, shown
 from tidemill.api.ollama.rendering import NDJSON, OllamaStream, OllamaWhole, Shape, chat_shape, generate_shape
 from tidemill.api.ollama.requests import OllamaChatRequest, OllamaFields, OllamaGenerateRequest, OllamaShowRequest
 from tidemill.api.operation import JSON, Operation, Reply
+from tidemill.api.promise import promised
 from tidemill.api.responses import json_response
 from tidemill.api.service import Service
 from tidemill.core.backend import ModelInfo
@@ -75,11 +77,13 @@ class OllamaRoutes:
 
     def _answer(self, request: Request, body: OllamaFields, generation: GenerationRequest, shape: Shape) -> Response:
         facts = facts_of(request.scope)
+        generation = promised(generation, request.headers, facts, self._service.settings)
+        wanted = self._service.wants_footprint(is_asked(request.headers))
         chunks = self._service.backend.generate(generation)
         if body.stream is None or body.stream:
-            stream = OllamaStream(shape, body.model, self._service)
+            stream = OllamaStream(shape, body.model, self._service, with_footprint=wanted)
             return StreamedResponse(chunks, stream, num_samples=1, facts=facts, renamed=RENAMED)
-        whole = OllamaWhole(shape, body.model, self._service)
+        whole = OllamaWhole(shape, body.model, self._service, with_footprint=wanted)
         return WholeResponse(chunks, whole, num_samples=1, facts=facts, renamed=RENAMED)
 
     def _loaded(self, shape: Shape, body: OllamaFields) -> Response:

@@ -4,6 +4,9 @@ from typing import Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
+from tidemill.core.footprint import Footprint
+from tidemill.core.quantization import Quantization
+
 Reason = Literal["stop", "length"]
 
 
@@ -20,6 +23,8 @@ class Usage(Struct, frozen=True, kw_only=True):
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptTokensDetails
+    footprint: Footprint | UnsetType | None = UNSET
+    """What the answer took, if that was asked for; null while no price is known yet, or without a meter."""
 
 
 class TopLogprob(Struct, frozen=True, kw_only=True):
@@ -143,6 +148,13 @@ class ModelCard(Struct, frozen=True, kw_only=True):
     created: int
     root: str
     max_model_len: int
+    precision: str
+    precision_reason: str
+    """Why this precision was chosen."""
+    quantization: Quantization | None
+    """What it cost in quality; null if the weights are floats."""
+    kv_precision: str
+    """Type of keys and values in the cache."""
     object: Literal["model"] = "model"
     owned_by: Literal["tidemill"] = "tidemill"
 

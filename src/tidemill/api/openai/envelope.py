@@ -26,6 +26,8 @@ class Envelope:
     model: str
     system_fingerprint: str | None
     request: GenerationRequest
+    with_footprint: bool = False
+    """Whether usage is to say what the answer took."""
 
     @property
     def wants_logprobs(self) -> bool:
@@ -39,7 +41,7 @@ class Envelope:
 
     def whole(self, kind: type[ChatCompletion | Completion], choices: list[Any], done: Completed) -> bytes:
         """An answer in one piece, as JSON."""
-        usage = usage_of(done.accepted, done.finishes, self.num_samples)
+        usage = usage_of(done.accepted, done.finishes, self.num_samples, with_footprint=self.with_footprint)
         return msgspec.json.encode(kind(**self._fields(), choices=choices, usage=usage))
 
     def event(
@@ -67,7 +69,9 @@ class EventStream:
     ) -> None:
         self.envelope = envelope
         self._kind = kind
-        self._usage = UsageCollector(envelope.num_samples, is_included=include_usage)
+        self._usage = UsageCollector(
+            envelope.num_samples, is_included=include_usage, with_footprint=envelope.with_footprint
+        )
 
     def accept(self, accepted: Accepted) -> None:
         """Take in the prompts' counts."""

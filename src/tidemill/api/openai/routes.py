@@ -6,6 +6,7 @@ from starlette.responses import Response
 from tidemill.api.body import BodyDecoder
 from tidemill.api.edge import facts_of
 from tidemill.api.exchange import StreamedResponse, WholeResponse
+from tidemill.api.footprint import is_asked
 from tidemill.api.openai.answers import ChatCompletion, ChatCompletionChunk, Completion, ModelCard, ModelList
 from tidemill.api.openai.chat_rendering import ChatStream, ChatWhole
 from tidemill.api.openai.completion_rendering import CompletionStream, CompletionWhole
@@ -13,6 +14,7 @@ from tidemill.api.openai.conversion import CHAT_RENAMED, RENAMED, chat_to_genera
 from tidemill.api.openai.envelope import Envelope
 from tidemill.api.openai.requests import ChatCompletionRequest, CompletionRequest, SamplingFields
 from tidemill.api.operation import JSON, Operation, Reply
+from tidemill.api.promise import promised
 from tidemill.api.responses import json_response
 from tidemill.api.service import Service
 from tidemill.core.backend import ModelInfo
@@ -39,10 +41,11 @@ class OpenAIRoutes:
         generation = completion_to_generation(
             body, info, self._service, generation_id=f"cmpl-{self._service.new_id()}", cache_salt=facts.cache_salt
         )
+        generation = promised(generation, request.headers, facts, self._service.settings)
         envelope = self._envelope(request, generation, body, info)
         chunks = self._service.backend.generate(generation)
         if body.stream:
-            stream = CompletionStream(envelope, include_usage=_includes_usage(body))
+            stream = CompletionStream(envelope, include_usage=_includes_usage(body, request))
             return StreamedResponse(chunks, stream, num_samples=generation.n, facts=facts, renamed=RENAMED)
         return WholeResponse(chunks, CompletionWhole(envelope), num_samples=generation.n, facts=facts, renamed=RENAMED)
 
@@ -54,10 +57,11 @@ class OpenAIRoutes:
         generation = chat_to_generation(
             body, info, self._service, generation_id=f"chatcmpl-{self._service.new_id()}", cache_salt=facts.cache_salt
         )
+        generation = promised(generation, request.headers, facts, self._service.settings)
         envelope = self._envelope(request, generation, body, info)
         chunks = self._service.backend.generate(generation)
         if body.stream:
-            stream = ChatStream(envelope, include_usage=_includes_usage(body))
+            stream = ChatStream(envelope, include_usage=_includes_usage(body, request))
             return StreamedResponse(chunks, stream, num_samples=generation.n, facts=facts, renamed=CHAT_RENAMED)
         return WholeResponse(chunks, ChatWhole(envelope), num_samples=generation.n, facts=facts, renamed=CHAT_RENAMED)
 
@@ -72,6 +76,7 @@ class OpenAIRoutes:
             model=body.model,
             system_fingerprint=info.numerics_fingerprint,
             request=generation,
+            with_footprint=self._service.wants_footprint(is_asked(request.headers)),
         )
 
     async def list_models(self, _: Request) -> Response:
@@ -121,9 +126,20 @@ _MODELS = (Reply("Every name a model answers to", {JSON: ModelList}),)
 _MODEL = (Reply("The model", {JSON: ModelCard}),)
 
 
-def _includes_usage(body: SamplingFields) -> bool:
-    return body.stream_options is not None and bool(body.stream_options.include_usage)
+def _includes_usage(body: SamplingFields, request: Request) -> bool:
+    """Whether a stream ends with its usage: if that is asked for, or what it holds is."""
+    asked = body.stream_options is not None and bool(body.stream_options.include_usage)
+    return asked or bool(is_asked(request.headers))
 
 
 def _card(info: ModelInfo, name: str) -> ModelCard:
-    return ModelCard(id=name, created=info.created_unix_seconds, root=info.names[0], max_model_len=info.max_model_len)
+    return ModelCard(
+        id=name,
+        created=info.created_unix_seconds,
+        root=info.names[0],
+        max_model_len=info.max_model_len,
+        precision=info.precision,
+        precision_reason=info.precision_reason,
+        quantization=info.quantization,
+        kv_precision=info.kv_precision,
+    )

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 from msgspec import UNSET, UnsetType
 
+from tidemill.api.footprint import footprint_of
 from tidemill.api.openai.answers import PromptTokensDetails, Usage
 from tidemill.core.requests import Accepted, Delta, Finish
 
 
-def usage_of(accepted: Accepted, finishes: Sequence[Finish | None], num_samples: int) -> Usage:
+def usage_of(accepted: Accepted, finishes: Sequence[Finish | None], num_samples: int, *, with_footprint: bool) -> Usage:
     """Token counts. A prompt counts once, and as cached what its first sample found in the cache."""
     prompt = sum(accepted.num_prompt_tokens)
     output = sum(f.timings.num_output_tokens for f in finishes if f is not None)
@@ -18,14 +19,16 @@ def usage_of(accepted: Accepted, finishes: Sequence[Finish | None], num_samples:
         completion_tokens=output,
         total_tokens=prompt + output,
         prompt_tokens_details=PromptTokensDetails(cached_tokens=cached),
+        footprint=footprint_of(finishes, is_wanted=with_footprint),
     )
 
 
 class UsageCollector:
     """Remembers what the usage chunk of a stream needs."""
 
-    def __init__(self, num_samples: int, *, is_included: bool) -> None:
+    def __init__(self, num_samples: int, *, is_included: bool, with_footprint: bool) -> None:
         self._num_samples = num_samples
+        self._with_footprint = with_footprint
         self._accepted: Accepted | None = None
         self._finishes: dict[int, Finish] = {}
         self.is_included = is_included
@@ -48,4 +51,4 @@ class UsageCollector:
         """The counts of what has finished."""
         assert self._accepted is not None
         finishes = [self._finishes.get(i) for i in range(len(self._accepted.num_prompt_tokens) * self._num_samples)]
-        return usage_of(self._accepted, finishes, self._num_samples)
+        return usage_of(self._accepted, finishes, self._num_samples, with_footprint=self._with_footprint)

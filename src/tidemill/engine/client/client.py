@@ -15,28 +15,28 @@ from tidemill.core.clock import Clock, monotonic
 from tidemill.core.errors import (
     EngineFailedError,
     ModelNotFoundError,
-    OverloadedError,
     TidemillError,
     UnavailableError,
 )
+from tidemill.core.footprint import Outcome
 from tidemill.core.requests import Accepted, Delta, GenerationChunk, GenerationRequest
-from tidemill.core.stats import StepStats
-from tidemill.engine.client.capacity import Capacity
+from tidemill.core.stats import PromiseOutcome, StepStats
 from tidemill.engine.client.connection import Connection
 from tidemill.engine.client.delta_buffer import DeltaBuffer, least_buffer_bytes
 from tidemill.engine.client.events import EngineDied, EngineEvent, EngineLoaded, LoadProgress, StateChanged
 from tidemill.engine.client.generation import Generation
 from tidemill.engine.client.model_info import describe_model, digest_of
+from tidemill.engine.client.open_requests import OpenRequests
 from tidemill.engine.client.preparation import PromptWork, plan_streams, submissions
 from tidemill.engine.client.process import EngineProcess
+from tidemill.engine.client.promise import Promise
+from tidemill.engine.client.sequence_stream import no_statement
 from tidemill.engine.client.supervisor import Process, Supervisor
-from tidemill.engine.protocol import Abort, Boot, EngineInfo, StepOutput
+from tidemill.engine.protocol import Abort, Books, Boot, EngineInfo, SequenceOutput, StepOutput
+from tidemill.ledger.accounts import Accounts
 from tidemill.text.model_text import ModelText
 
 logger = logging.getLogger(__name__)
-
-_OPEN_REQUESTS_PER_SEQUENCE = 4
-"""Requests that may be open for each sequence the engine may have: those whose readers have yet to take the end."""
 
 
 def _ignore_step(_: StepStats) -> None:
@@ -44,6 +44,10 @@ def _ignore_step(_: StepStats) -> None:
 
 
 def _ignore_event(_: EngineEvent) -> None:
+    return None
+
+
+def _ignore_outcome(_: PromiseOutcome) -> None:
     return None
 
 
@@ -62,6 +66,8 @@ class EngineClient:
         *,
         on_step: Callable[[StepStats], None] = _ignore_step,
         on_event: Callable[[EngineEvent], None] = _ignore_event,
+        on_outcome: Callable[[PromiseOutcome], None] = _ignore_outcome,
+        accounts: Accounts | None = None,
         clock: Clock = monotonic,
         spawn: Callable[[], Awaitable[Process]] = EngineProcess.spawn,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -74,15 +80,9 @@ class EngineClient:
         self._clock = clock
         self._spawn = spawn
         self._sleep = sleep
-        limit = settings.scheduler.max_num_seqs + settings.scheduler.max_queue
-        self._capacity = Capacity(limit, clock)
-        self._max_open = limit * _OPEN_REQUESTS_PER_SEQUENCE
         self._open: set[Generation] = set()
         self._by_sequence: dict[int, Generation] = {}
         self._last_sequence_id = 0
-        self._num_open = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
         self._is_draining = False
         self._is_stopped = False
         self._retry_at: float | None = None
@@ -92,6 +92,12 @@ class EngineClient:
         self._models: tuple[ModelInfo, ...] = ()
         self._supervisor: Supervisor | None = None
         self._prompt_work = PromptWork(text, settings.server.max_choices)
+        self._promise = Promise(settings, clock, on_outcome)
+        # Without a meter nothing is ever charged, and so nothing could be closed.
+        self._accounts = None if settings.ledger.meter == "off" else accounts
+        self._statement = no_statement if self._accounts is None else self._accounts.statement
+        limit = settings.scheduler.max_num_seqs + settings.scheduler.max_queue
+        self._requests = OpenRequests(limit, self._promise, clock, is_congested=self._is_congested)
 
     # -- life ----------------------------------------------------------------------------------------------------
 
@@ -115,7 +121,7 @@ class EngineClient:
             self._on_event(StateChanged(BackendState.DRAINING, self.health().detail))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._idle.wait()
+                await self._requests.wait_idle()
         self._fail_all(UnavailableError("The server is shutting down and could not finish this request in time."))
 
     async def stop(self) -> None:
@@ -124,6 +130,8 @@ class EngineClient:
         self._fail_all(UnavailableError("The server has stopped."))
         if self._supervisor is not None:
             await self._supervisor.stop()
+        if self._accounts is not None:
+            self._accounts.settle()
         self._prompt_work.close()
 
     # -- the backend ---------------------------------------------------------------------------------------------
@@ -134,22 +142,30 @@ class EngineClient:
         self._require_ready()
         self._require_model(request.model)
         count = max(0, len(request.prompts) * request.n)
-        self._enter_request(count)
+        self._requests.enter(request, count)
         num_held = count
         generation: Generation | None = None
         try:
             prompts = await self._prompt_work.prepare(request)
             connection = self._require_engine()
+            offer = self._promise.offer(request, prompts, arrival)
+            prediction = self._promise.admit(offer)
             first_id = self._last_sequence_id + 1
-            streams = plan_streams(request, prompts, first_id, self._text.tokenizer, arrival, self._clock)
+            streams = plan_streams(
+                request, prompts, first_id, self._text.tokenizer, arrival, self._clock, self._statement
+            )
             self._last_sequence_id += len(streams)
             least = least_buffer_bytes(count, request.sampling.num_logprobs)
             buffer = DeltaBuffer(max(self._settings.server.max_stream_buffer_bytes, least))
             generation = Generation(streams, buffer, self._sequences_ended)
             num_held = 0  # from here on the generation gives the room back
             self._open.add(generation)
-            for submit in submissions(request, prompts, first_id):
+            if self._accounts is not None:
+                lengths = [len(prompt.token_ids) for prompt in prompts]
+                self._accounts.opened(request.request_id, request.tenant, first_id, lengths, request.n)
+            for submit in submissions(request, prompts, first_id, offer.objectives, self._clock() - arrival):
                 self._by_sequence[submit.sequence_id] = generation
+                self._promise.submitted(submit, offer, prediction)
                 connection.send(submit)
             yield Accepted(
                 num_prompt_tokens=tuple(len(prompt.token_ids) for prompt in prompts),
@@ -180,7 +196,7 @@ class EngineClient:
     @property
     def num_outstanding(self) -> int:
         """Sequences that are in the engine, running or waiting, or on their way there."""
-        return self._capacity.outstanding
+        return self._requests.num_outstanding
 
     @property
     def engine_pid(self) -> int | None:
@@ -201,6 +217,9 @@ class EngineClient:
             raise self._unavailable(health)
         return self._connection
 
+    def _is_congested(self) -> bool:
+        return self._connection is not None and self._connection.is_congested
+
     def _unavailable(self, health: Health) -> UnavailableError:
         wait = 1.0 if self._retry_at is None else max(1.0, self._retry_at - self._clock())
         return UnavailableError(health.detail, retry_after_seconds=wait)
@@ -213,30 +232,19 @@ class EngineClient:
                 next_step=f"Ask for one of: {', '.join(self._models[0].names)}.",
             )
 
-    def _enter_request(self, count: int) -> None:
-        is_congested = self._connection is not None and self._connection.is_congested
-        if self._num_open >= self._max_open or is_congested:
-            raise OverloadedError(
-                f"Too many requests are open: {self._num_open}.",
-                retry_after_seconds=self._capacity.retry_after_seconds(count),
-            )
-        self._capacity.take(count)
-        self._num_open += 1
-        self._idle.clear()
-
     def _leave_request(self, generation: Generation | None, num_held: int) -> None:
-        self._capacity.free(num_held, served=False)
         if generation is not None:
             generation.abandon()
             self._open.discard(generation)
-        self._num_open -= 1
-        if not self._num_open:
-            self._idle.set()
+        self._requests.leave(num_held)
 
-    def _sequences_ended(self, sequence_ids: tuple[int, ...], *, in_engine: bool) -> None:
+    def _sequences_ended(self, sequence_ids: tuple[int, ...], outcome: Outcome, *, in_engine: bool) -> None:
         for sequence_id in sequence_ids:
             self._by_sequence.pop(sequence_id, None)
-        self._capacity.free(len(sequence_ids), served=not in_engine)
+            if self._accounts is not None:
+                self._accounts.ended(sequence_id, outcome)
+        self._promise.ended(sequence_ids)
+        self._requests.ended(len(sequence_ids), served=not in_engine)
         if in_engine and self._connection is not None:
             self._connection.send(Abort(sequence_ids=sequence_ids))
 
@@ -267,12 +275,15 @@ class EngineClient:
         self._retry_at = None
         self._num_starts += 1
         self._prompt_work.serve(info.max_model_len)
+        self._promise.learnt(info.costs)
         self._models = (describe_model(self._settings.model, self._folder, self._text, info, self._digest),)
         self._on_event(EngineLoaded(self._num_starts, info))
 
     def engine_stepped(self, frame: StepOutput) -> None:
         """A step's outputs: to the requests they belong to, and its facts to whoever counts."""
+        self._promise.stepped(frame)
         for output in frame.outputs:
+            self._count(output)
             # An output may cross an abort on its way; then nobody waits for it.
             if (generation := self._by_sequence.get(output.sequence_id)) is None:
                 continue
@@ -283,15 +294,29 @@ class EngineClient:
                 generation.fail(EngineFailedError("The output of this request could not be turned into text."))
         self._on_step(frame.stats)
 
+    def engine_booked(self, frame: Books) -> None:
+        """An interval of the engine's meter is closed."""
+        if self._accounts is not None:
+            self._accounts.posted(frame.interval)
+
+    def _count(self, output: SequenceOutput) -> None:
+        if self._accounts is not None:
+            cached = None if output.start is None else output.start.num_cached_tokens
+            self._accounts.yielded(output.sequence_id, len(output.token_ids), cached)
+
     def engine_died(self, reason: str, restart_in_seconds: float | None) -> None:
         """The engine is gone: every request under way ends with one typed error."""
         self._connection = None
+        self._promise.engine_died()
         if restart_in_seconds is not None:
             self._retry_at = self._clock() + restart_in_seconds
         error = EngineFailedError(
             f"The engine failed while this request was running: {reason}.", retry_after_seconds=restart_in_seconds
         )
-        self._on_event(EngineDied(reason, self._fail_all(error), restart_in_seconds))
+        num_failed = self._fail_all(error)
+        if self._accounts is not None:
+            self._accounts.settle()
+        self._on_event(EngineDied(reason, num_failed, restart_in_seconds))
 
     def state_changed(self, health: Health) -> None:
         """The engine's state is another than it was."""

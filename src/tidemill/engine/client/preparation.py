@@ -8,8 +8,9 @@ import msgspec
 
 from tidemill.core.clock import Clock
 from tidemill.core.messages import Message
+from tidemill.core.objectives import Objectives
 from tidemill.core.requests import ChatPrompt, GenerationRequest, Prompt, TextPrompt, TokensPrompt
-from tidemill.engine.client.sequence_stream import SequencePlan, SequenceStream
+from tidemill.engine.client.sequence_stream import SequencePlan, SequenceStream, Statement, no_statement
 from tidemill.engine.protocol import Submit
 from tidemill.text.model_text import ModelText
 from tidemill.text.tokenizer import Tokenizer
@@ -54,6 +55,7 @@ def plan_streams(
     tokenizer: Tokenizer,
     arrival: float,
     clock: Clock,
+    statement: Statement = no_statement,
 ) -> tuple[SequenceStream, ...]:
     """The sequences of a request, prompt-major, with ids from `first_id` on."""
     streams = []
@@ -68,12 +70,18 @@ def plan_streams(
             continues_text=prompt.continues_text,
             arrival=arrival,
         )
-        streams.append(SequenceStream(plan, tokenizer, clock))
+        streams.append(SequenceStream(plan, tokenizer, clock, statement))
     return tuple(streams)
 
 
-def submissions(request: GenerationRequest, prompts: Seq[PreparedPrompt], first_id: int) -> list[Submit]:
-    """The frames that start the sequences of `plan_streams`."""
+def submissions(
+    request: GenerationRequest,
+    prompts: Seq[PreparedPrompt],
+    first_id: int,
+    objectives: Objectives,
+    age_seconds: float,
+) -> list[Submit]:
+    """The frames that start the sequences of `plan_streams`, for a request that came `age_seconds` ago."""
     # Stop strings are matched on this side; the engine need not carry them.
     sampling = msgspec.structs.replace(request.sampling, stop=())
     return [
@@ -86,6 +94,9 @@ def submissions(request: GenerationRequest, prompts: Seq[PreparedPrompt], first_
             sample_index=sample_index,
             priority=request.priority,
             cache_salt=request.cache_salt,
+            tenant=request.tenant,
+            objectives=objectives,
+            age_seconds=age_seconds,
         )
         for prompt_index, prompt in enumerate(prompts)
         for sample_index in range(request.n)

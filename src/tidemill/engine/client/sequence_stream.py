@@ -3,10 +3,12 @@
 It sends no frame; whoever feeds it aborts the sequence in the engine when a stop string has ended it here.
 """
 
+from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 
 from tidemill.core.clock import Clock
+from tidemill.core.footprint import Footprint
 from tidemill.core.requests import (
     Delta,
     Finish,
@@ -20,6 +22,13 @@ from tidemill.engine.protocol import SequenceOutput, WireFinish, WireLogprobs
 from tidemill.text.detokenizer import IncrementalDetokenizer
 from tidemill.text.stop import StopMatcher
 from tidemill.text.tokenizer import Tokenizer
+
+Statement = Callable[[int, int, int], Footprint | None]
+"""What an answer takes, from its tokens: of the prompt, of those the prefix cache had, and of the output."""
+
+
+def no_statement(_prompt: int, _cached: int, _output: int) -> None:
+    """Where no books are kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +51,11 @@ class SequencePlan:
 class SequenceStream:
     """The state of one sequence between its first and its last token."""
 
-    def __init__(self, plan: SequencePlan, tokenizer: Tokenizer, clock: Clock) -> None:
+    def __init__(
+        self, plan: SequencePlan, tokenizer: Tokenizer, clock: Clock, statement: Statement = no_statement
+    ) -> None:
         self.plan = plan
+        self._statement = statement
         self._tokenizer = tokenizer
         self._clock = clock
         sampling = plan.sampling
@@ -132,9 +144,10 @@ class SequenceStream:
         if stop is None and wire is None:
             return None
         self.is_finished = True
+        footprint = self._statement(self.plan.num_prompt_tokens, self._num_cached_tokens, self._num_output_tokens)
         if stop is not None or wire is None:
-            return Finish(reason=FinishReason.STOP, stop=stop, timings=self.timings())
-        return Finish(reason=wire.reason, stop=wire.stop_token_id, timings=self.timings())
+            return Finish(reason=FinishReason.STOP, stop=stop, timings=self.timings(), footprint=footprint)
+        return Finish(reason=wire.reason, stop=wire.stop_token_id, timings=self.timings(), footprint=footprint)
 
     def timings(self) -> SequenceTimings:
         """The measurements up to now."""

@@ -15,6 +15,7 @@ from tidemill.engine.client.backoff import Backoff
 from tidemill.engine.client.connection import Connection
 from tidemill.engine.client.vitals import Verdict, Vitals
 from tidemill.engine.protocol import (
+    Books,
     Boot,
     EngineInfo,
     Fatal,
@@ -66,6 +67,10 @@ class Listener(Protocol):
 
     def engine_stepped(self, frame: StepOutput) -> None:
         """The engine computed a step."""
+        ...
+
+    def engine_booked(self, frame: Books) -> None:
+        """The engine closed an interval of its meter."""
         ...
 
     def engine_died(self, reason: str, restart_in_seconds: float | None) -> None:
@@ -257,6 +262,8 @@ class Supervisor:
         match frame:
             case StepOutput():
                 self._listener.engine_stepped(frame)
+            case Books():
+                self._listener.engine_booked(frame)
             case Loading():
                 self._listener.engine_loading(frame.stage, frame.fraction)
             case Ready():

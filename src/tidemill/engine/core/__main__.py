@@ -16,6 +16,7 @@ from collections.abc import Sequence as Seq
 from tidemill.core.clock import monotonic
 from tidemill.core.errors import SetupError
 from tidemill.engine.core.channel import PeerGoneError, SocketChannel
+from tidemill.engine.core.cost_keeper import CostKeeper
 from tidemill.engine.core.heartbeat import HeartbeatThread, Pulse
 from tidemill.engine.core.loop import EngineLoop, TooManyFailuresError
 from tidemill.engine.core.title import end_with_parent, name_process
@@ -112,6 +113,8 @@ def _load(channel: SocketChannel, boot: Boot, pulse: Pulse) -> EngineLoop:
         eos_token_ids=frozenset(boot.eos_token_ids),
         pulse=pulse,
         clock=monotonic,
+        keeper=CostKeeper(engine.scheduler.costs, engine.cost_store, monotonic),
+        books=engine.books,
     )
 
 

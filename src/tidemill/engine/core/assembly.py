@@ -6,13 +6,21 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from tidemill.config.objectives import default_objectives
 from tidemill.core.clock import Clock
 from tidemill.core.kv_cache import KVCacheLayout
+from tidemill.core.private_folder import private_cache_folder
+from tidemill.cost.model import CostModel
+from tidemill.cost.store import CostStore, cost_key, processor_name
+from tidemill.engine.core.calibration import calibrate, synthetic_steps
 from tidemill.engine.core.simulated import SimulatedRunner, simulated_layout
 from tidemill.engine.protocol import Boot, EngineInfo
+from tidemill.ledger.books import EnergyBooks
+from tidemill.ledger.choice import open_meter
 from tidemill.models.spec import load_spec
 from tidemill.scheduler.batch import Runner
 from tidemill.scheduler.scheduler import Scheduler
@@ -32,6 +40,9 @@ class Engine:
     scheduler: Scheduler
     runner: Runner
     info: EngineInfo
+    cost_store: CostStore
+    books: EnergyBooks | None
+    """None without a meter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +51,7 @@ class Loaded:
 
     runner: Runner
     layout: KVCacheLayout
-    facts: dict[str, str | int]
+    facts: dict[str, Any]
 
 
 def assemble(boot: Boot, progress: Progress, clock: Clock, *, on_layer: Callable[[], None]) -> Engine:
@@ -49,6 +60,9 @@ def assemble(boot: Boot, progress: Progress, clock: Clock, *, on_layer: Callable
     is_simulated = boot.settings.engine.engine == "simulated"
     loaded = _simulated(boot, progress, clock) if is_simulated else _local(boot, progress, on_layer)
     info = msgspec.convert(loaded.facts | {"load_seconds": clock() - started}, EngineInfo)
+    objectives = default_objectives(boot.settings.slo)
+    store = _cost_store(info)
+    costs = _costs(store, loaded, info, boot, progress, clock) if objectives.are_any else _recalled(store)
     scheduler = Scheduler(
         boot.settings.scheduler,
         loaded.layout,
@@ -57,8 +71,58 @@ def assemble(boot: Boot, progress: Progress, clock: Clock, *, on_layer: Callable
         max_model_len=info.max_model_len,
         clock=clock,
         model_id=MODEL_ID,
+        costs=costs,
+        guards_oldest=objectives.are_any,
     )
-    return Engine(scheduler, loaded.runner, info)
+    if costs.is_calibrated:
+        info = msgspec.structs.replace(info, costs=costs.parameters())
+    meter = open_meter(boot.settings.ledger, info.device, clock)
+    books = None if meter is None else EnergyBooks(meter, loaded.layout.groups, clock)
+    return Engine(scheduler, loaded.runner, info, store, books)
+
+
+def _cost_store(info: EngineInfo) -> CostStore:
+    key = cost_key(
+        numerics_fingerprint=info.numerics_fingerprint,
+        precision=info.precision,
+        device=info.device,
+        num_threads=info.num_threads,
+        processor=processor_name(),
+    )
+    # What a simulated engine takes is a setting, and not worth keeping.
+    return CostStore(None if info.device == "simulated" else private_cache_folder("cost"), key)
+
+
+def _recalled(store: CostStore) -> CostModel:
+    memory = store.load()
+    return CostModel() if memory is None else CostModel.recall(memory)
+
+
+def _costs(
+    store: CostStore, loaded: Loaded, info: EngineInfo, boot: Boot, progress: Progress, clock: Clock
+) -> CostModel:
+    """What is known of the model from before, or from synthetic steps: whoever keeps a promise must know the costs."""
+    model = _recalled(store)
+    if model.is_calibrated or boot.settings.slo.calibration_seconds == 0.0:
+        return model
+    scheduling = boot.settings.scheduler
+    steps = synthetic_steps(
+        max_num_seqs=scheduling.max_num_seqs,
+        max_num_batched_tokens=scheduling.max_num_batched_tokens,
+        max_model_len=info.max_model_len,
+    )
+    calibrate(
+        model,
+        loaded.runner,
+        loaded.layout,
+        steps,
+        model_id=MODEL_ID,
+        clock=clock,
+        budget_seconds=boot.settings.slo.calibration_seconds,
+        progress=lambda fraction: progress("measuring steps", fraction),
+    )
+    store.save(model.memory())
+    return model
 
 
 def _local(boot: Boot, progress: Progress, on_layer: Callable[[], None]) -> Loaded:

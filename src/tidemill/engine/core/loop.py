@@ -7,9 +7,11 @@ from typing import Protocol
 from tidemill.core.clock import Clock
 from tidemill.core.errors import TidemillError
 from tidemill.core.stats import StepStats
+from tidemill.engine.core.cost_keeper import CostKeeper
 from tidemill.engine.core.heartbeat import Pulse
 from tidemill.engine.core.wire import finish_in_error, to_request, to_wire
-from tidemill.engine.protocol import Abort, FromEngine, SequenceOutput, Shutdown, StepOutput, Submit, ToEngine
+from tidemill.engine.protocol import Abort, Books, FromEngine, SequenceOutput, Shutdown, StepOutput, Submit, ToEngine
+from tidemill.ledger.books import INTERVAL_SECONDS, EnergyBooks
 from tidemill.scheduler.batch import Batch, Runner, StepResult
 from tidemill.scheduler.outputs import SchedulerOutput
 from tidemill.scheduler.sequence import SequenceRequest
@@ -61,6 +63,10 @@ class StepScheduler(Protocol):
         """End the sequences of a step that failed."""
         ...
 
+    def learn(self, turn_seconds: float) -> None:
+        """Take in how long the turn of the last step took."""
+        ...
+
     def stats(self, *, step_seconds: float, schedule_seconds: float) -> StepStats:
         """The facts of the last step."""
         ...
@@ -86,6 +92,8 @@ class EngineLoop:
         eos_token_ids: frozenset[int],
         pulse: Pulse,
         clock: Clock,
+        keeper: CostKeeper | None = None,
+        books: EnergyBooks | None = None,
     ) -> None:
         self._scheduler = scheduler
         self._runner = runner
@@ -94,14 +102,22 @@ class EngineLoop:
         self._eos_token_ids = eos_token_ids
         self._pulse = pulse
         self._clock = clock
+        self._keeper = keeper
+        self._books = books
+        self._report_seconds = 0.0
+        """What the last report took: part of the turn that it ends, and of what the next one is expected to take."""
         self._refused: list[SequenceOutput] = []
         self._num_failed_steps = 0
         self._is_shut_down = False
 
     def run(self) -> None:
         """Turn until told to shut down. Raises `PeerGoneError`, `FrameError` or `TooManyFailuresError`."""
-        while not self._is_shut_down:
-            self.turn()
+        try:
+            while not self._is_shut_down:
+                self.turn()
+        finally:
+            if self._keeper is not None:
+                self._keeper.save()
 
     def turn(self) -> None:
         """Take in what was sent (waiting for it if there is nothing to compute), then compute and report one step."""
@@ -109,9 +125,12 @@ class EngineLoop:
             frames = self._channel.receive(0.0)
         else:
             self._pulse.rest()
-            frames = self._channel.receive(IDLE_SECONDS)
+            if self._keeper is not None:
+                self._keeper.rest()
+            frames = self._channel.receive(self._idle_seconds())
         self._pulse.turn()
         has_aborted = self._apply(frames)
+        self._close_books()
         if self._is_shut_down:
             return
         started = self._clock()
@@ -121,7 +140,7 @@ class EngineLoop:
             self._step(batch, schedule_seconds)
         elif has_aborted or self._refused:
             # No step will tell that blocks were freed, or sequences refused.
-            self._report((), step_seconds=0.0, schedule_seconds=schedule_seconds)
+            self._report((), step_seconds=0.0, schedule_seconds=schedule_seconds, batch=None)
 
     def _apply(self, frames: Seq[ToEngine]) -> bool:
         """Act on frames in order; whether a sequence was aborted."""
@@ -132,7 +151,9 @@ class EngineLoop:
                     self._add(frame)
                 case Abort():
                     for sequence_id in frame.sequence_ids:
-                        has_aborted |= self._scheduler.abort(sequence_id)
+                        if self._scheduler.abort(sequence_id):
+                            has_aborted = True
+                            self._note_left(sequence_id)
                 case Shutdown():
                     self._is_shut_down = True
         return has_aborted
@@ -142,19 +163,44 @@ class EngineLoop:
             self._scheduler.add(to_request(submit, self._eos_token_ids, self._clock()))
         except TidemillError as error:
             self._refused.append(finish_in_error(submit.sequence_id, str(error)))
+            self._note_left(submit.sequence_id)
 
     def _step(self, batch: Batch, schedule_seconds: float) -> None:
         started = self._clock()
         result = self._compute(batch)
         if isinstance(result, StepResult):
             outputs = self._scheduler.update(batch, result)
+            self._scheduler.learn(self._clock() - started + schedule_seconds + self._report_seconds)
             self._num_failed_steps = 0
         else:
             outputs = self._scheduler.fail(batch, describe_failure(result))
             self._num_failed_steps += 1
-        self._report(outputs, step_seconds=self._clock() - started, schedule_seconds=schedule_seconds)
+        ended = self._clock()
+        self._report(outputs, step_seconds=ended - started, schedule_seconds=schedule_seconds, batch=batch)
+        self._report_seconds = self._clock() - ended
+        if self._books is not None:
+            self._books.stepped(batch, schedule_seconds + self._clock() - started)
+            for output in outputs:
+                if output.finish is not None:
+                    self._books.left(output.sequence_id)
         if self._num_failed_steps >= MAX_FAILED_STEPS:
             raise TooManyFailuresError(f"{MAX_FAILED_STEPS} steps in a row failed")
+
+    def _idle_seconds(self) -> float:
+        """How long to wait for frames: not for long while somebody waits to hear what the last step took."""
+        return min(IDLE_SECONDS, INTERVAL_SECONDS) if self._books is not None and self._books.has_open else IDLE_SECONDS
+
+    def _note_left(self, sequence_id: int) -> None:
+        if self._books is not None:
+            self._books.left(sequence_id)
+
+    def _close_books(self) -> None:
+        """Report an interval of the meter that is over; with the last turn, whatever there is."""
+        if self._books is None:
+            return
+        interval = self._books.close() if self._is_shut_down else self._books.close_if_due()
+        if interval is not None:
+            self._channel.send(Books(epoch=self._epoch, interval=interval))
 
     def _compute(self, batch: Batch) -> StepResult | Exception:
         """The step's result, or what it failed with: whatever a runner raises must not end the other sequences."""
@@ -164,11 +210,19 @@ class EngineLoop:
             logger.exception("A step of %d sequences failed.", len(batch.sequences))
             return error
 
-    def _report(self, outputs: Seq[SchedulerOutput], *, step_seconds: float, schedule_seconds: float) -> None:
+    def _report(
+        self, outputs: Seq[SchedulerOutput], *, step_seconds: float, schedule_seconds: float, batch: Batch | None
+    ) -> None:
         stats = self._scheduler.stats(step_seconds=step_seconds, schedule_seconds=schedule_seconds)
         sequences = (*self._refused, *(to_wire(output) for output in outputs))
         self._refused.clear()
-        self._channel.send(StepOutput(epoch=self._epoch, outputs=sequences, stats=stats))
+        progress = (
+            tuple((s.sequence_id, s.start + s.num_tokens) for s in batch.sequences if not s.samples) if batch else ()
+        )
+        costs = None if self._keeper is None else self._keeper.news()
+        self._channel.send(
+            StepOutput(epoch=self._epoch, outputs=sequences, stats=stats, progress=progress, costs=costs)
+        )
 
 
 def describe_failure(error: Exception) -> str:

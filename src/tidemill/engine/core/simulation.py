@@ -64,7 +64,10 @@ def _step(scheduler: Scheduler, runner: Runner, records: dict[int, SequenceRecor
     batch = scheduler.schedule()
     if batch is None:
         return
-    for output in scheduler.update(batch, runner.launch(batch).result()):
+    started = clock()
+    outputs = scheduler.update(batch, runner.launch(batch).result())
+    scheduler.learn(clock() - started)
+    for output in outputs:
         record = records[output.sequence_id]
         record.token_ids.extend(output.token_ids)
         record.token_seconds.extend([clock()] * len(output.token_ids))

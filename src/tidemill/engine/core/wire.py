@@ -16,11 +16,13 @@ def to_request(submit: Submit, eos_token_ids: frozenset[int], arrival: float) ->
         sampling=submit.sampling,
         max_new_tokens=submit.max_new_tokens,
         eos_token_ids=eos_token_ids,
-        arrival=arrival,
+        arrival=arrival - submit.age_seconds,
         prompt_index=submit.prompt_index,
         sample_index=submit.sample_index,
         priority=submit.priority,
         cache_salt=submit.cache_salt,
+        tenant=submit.tenant,
+        objectives=submit.objectives,
     )
 
 

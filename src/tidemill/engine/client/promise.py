@@ -1,0 +1,294 @@
+"""Keeps the promise at the door: predicts a request's first token, refuses what would miss it, tells how it went."""
+
+import math
+from collections.abc import Callable, Iterable
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass
+
+from tidemill.config.objectives import default_objectives
+from tidemill.config.settings import Settings
+from tidemill.core.clock import Clock
+from tidemill.core.errors import OverloadedError
+from tidemill.core.objectives import Objectives
+from tidemill.core.requests import GenerationRequest
+from tidemill.core.stats import PromiseOutcome, time_per_output_token_seconds
+from tidemill.cost.residuals import RatioWindow
+from tidemill.cost.step_times import CostParameters, StepTimes
+from tidemill.engine.client.outstanding import OutstandingSequence, OutstandingSequences
+from tidemill.engine.protocol import StepOutput, Submit
+from tidemill.scheduler.forecast import Forecast, PromptAhead, StepLimits
+from tidemill.scheduler.prompt_order import Rank
+from tidemill.scheduler.sequence import PATIENCE_SECONDS
+from tidemill.text.validation import PreparedPrompt
+
+_UNKNOWN_P99_RATIO = 1.3
+_OVERHEAD_STEP_SECONDS = 0.0002
+_MAX_OVERHEAD_SECONDS = 0.1
+_LAST = 2**62
+"""A place behind every sequence that came at the same time."""
+_KEPT_SHARE = 8
+"""Of so many sequences that may run and wait, one is kept from each key for the others."""
+_MIN_RETRY_SECONDS = 1.0
+_MAX_RETRY_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Seconds from a request's arrival: to its last sequence's first token, on average and at the 99th percentile, and
+    to the end of the answer at the 99th percentile.
+    """
+
+    ttft_seconds: float
+    p99_ttft_seconds: float
+    p99_end_seconds: float
+    yields: bool
+    """Whether others may come that go before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a request asks of the engine: prompt lengths of all its sequences, the longest answer, its promises."""
+
+    num_prompt_tokens: tuple[int, ...]
+    max_new_tokens: int
+    is_length_asked: bool
+    """Whether the client said how many tokens it wants; otherwise an answer of the usual length is reckoned with."""
+    priority: int
+    tenant: str
+    objectives: Objectives
+    has_own_objectives: bool
+    arrival: float
+
+    @property
+    def due(self) -> float:
+        """When the first token should be there."""
+        promised = (self.objectives.ttft_seconds, self.objectives.deadline_seconds, PATIENCE_SECONDS)
+        return self.arrival + min(seconds for seconds in promised if seconds is not None)
+
+
+class Promise:
+    """The client's side of the promise. One event loop; everything here is synchronous and bounded."""
+
+    def __init__(self, settings: Settings, clock: Clock, on_outcome: Callable[[PromiseOutcome], None]) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._on_outcome = on_outcome
+        self._defaults = default_objectives(settings.slo)
+        self._sequences = OutstandingSequences(settings.scheduler.max_num_batched_tokens, guards=self._defaults.are_any)
+        self._times: StepTimes | None = None
+        self._ratios = (RatioWindow(), RatioWindow())
+        """Of tenants within their share, and of those beyond it, who may be overtaken."""
+        self._overhead_seconds = 0.001
+        self._step_began_at = 0.0
+        """When the engine began the step it is making, as far as can be told from here."""
+
+    # -- before a request is taken -------------------------------------------------------------------------------
+
+    def check_share(self, tenant: str, count: int) -> None:
+        """Raises `OverloadedError` if `count` more sequences of a named tenant would leave no room for other ones."""
+        scheduling = self._settings.scheduler
+        limit = scheduling.max_num_seqs + scheduling.max_queue
+        most = limit - limit // _KEPT_SHARE
+        if tenant and count <= most < self._sequences.num_of(tenant) + count:
+            raise OverloadedError(
+                f"Your key has too many sequences running and waiting: {most} may be, the rest is kept for other keys.",
+                retry_after_seconds=_MIN_RETRY_SECONDS,
+            )
+
+    def offer(self, request: GenerationRequest, prompts: Seq[PreparedPrompt], arrival: float) -> Offer:
+        """`request` with its prompts tokenized, each to be continued `n` times."""
+        return Offer(
+            num_prompt_tokens=tuple(len(prompt.token_ids) for prompt in prompts for _ in range(request.n)),
+            max_new_tokens=max(prompt.max_new_tokens for prompt in prompts),
+            is_length_asked=request.sampling.max_tokens is not None,
+            priority=request.priority,
+            tenant=request.tenant,
+            objectives=request.objectives.or_else(self._defaults),
+            has_own_objectives=request.objectives.are_any,
+            arrival=arrival,
+        )
+
+    def admit(self, offer: Offer) -> Prediction | None:
+        """Predict how `offer` would fare; None while nothing is known of the engine's times.
+
+        Raises `OverloadedError` if it would miss its time to the first token or its deadline, and such requests are to
+        be refused. A request that nothing is ahead of is taken even if the server's own promise is too much for it.
+        """
+        prediction = self.predict(offer)
+        if prediction is None or self._settings.slo.on_overload == "queue":
+            return prediction
+        promised = offer.objectives
+        if not offer.has_own_objectives and not len(self._sequences):
+            return prediction
+        expected = (
+            ("time to the first token", prediction.p99_ttft_seconds, promised.ttft_seconds),
+            ("deadline of the answer", prediction.p99_end_seconds, promised.deadline_seconds),
+        )
+        for what, seconds, promised_seconds in expected:
+            if promised_seconds is not None and seconds > promised_seconds:
+                self._on_outcome(PromiseOutcome(objectives=promised, is_refused=True))
+                raise _refusal(what, seconds, promised_seconds)
+        return prediction
+
+    def predict(self, offer: Offer) -> Prediction | None:
+        """How `offer` would fare if it were taken now; None while nothing is known of the engine's times."""
+        if self._times is None:
+            return None
+        shares, now = self._sequences.shares, self._clock()
+        shares.join(offer.tenant, now)  # that it is here changes whose turn it is
+        try:
+            return self._played(offer, self._times, now)
+        finally:
+            shares.leave(offer.tenant, now)
+
+    def _played(self, offer: Offer, times: StepTimes, now: float) -> Prediction:
+        sequences = self._sequences
+        rank = (offer.priority, sequences.shares.is_in_debt(offer.tenant), offer.due, offer.arrival, _LAST)
+        yields = sequences.guards and sequences.shares.should_yield(offer.tenant, now)
+        expected = offer.max_new_tokens if offer.is_length_asked else sequences.expected_tokens(offer.max_new_tokens)
+        own = [PromptAhead(num, 0, expected, has_place=False, yields=yields) for num in offer.num_prompt_tokens]
+        forecast, left_of_step, before = self._ahead_of(rank, times, offer, now)
+        seconds = left_of_step + forecast.complete([*before, *own])
+        ttft = now - offer.arrival + seconds + self._overhead_seconds
+        p99 = self._ratios[yields].p99(_UNKNOWN_P99_RATIO)
+        gap = forecast.decode_seconds()
+        if offer.objectives.tpot_seconds is not None:
+            # Prompts of others will go beside its tokens, and stretch its gaps as far as it was promised.
+            gap = max(gap, min(offer.objectives.tpot_seconds, 2.0 * gap))
+        return Prediction(ttft, ttft * p99, (ttft + max(0, expected - 1) * gap) * p99, yields)
+
+    def _ahead_of(
+        self, rank: Rank, times: StepTimes, offer: Offer, now: float
+    ) -> tuple[Forecast, float, list[PromptAhead]]:
+        """A forecast that begins after the step under way, what is left of that step, and the prompts before `rank`."""
+        sequences = self._sequences
+        prompts = sequences.prompts()
+        # What was sent after a step began is not part of it.
+        in_step = [s for s in prompts if s.submitted_at <= self._step_began_at]
+        num_other_places = sum(s.num_computed > 0 and sequences.rank_of(s) >= rank for s in prompts)
+        forecast = Forecast(times, self._limits(offer), sequences.streams(), num_other_places=num_other_places)
+        step_seconds, taken = forecast.under_way([sequences.prompt_of(s, now) for s in in_step])
+        left_of_step = max(0.0, step_seconds - (now - self._step_began_at)) if len(sequences) else 0.0
+        done = {s.sequence_id: num for s, num in zip(in_step, taken, strict=True)}
+        before = [
+            sequences.prompt_of(s, now, done.get(s.sequence_id, 0)) for s in prompts if sequences.rank_of(s) < rank
+        ]
+        return forecast, left_of_step, [prompt for prompt in before if prompt.num_tokens > 0]
+
+    # -- while it is under way -----------------------------------------------------------------------------------
+
+    def submitted(self, submit: Submit, offer: Offer, prediction: Prediction | None) -> None:
+        """A sequence of `offer` has been sent to the engine."""
+        now = self._clock()
+        if not len(self._sequences):
+            self._step_began_at = now
+        sequence = OutstandingSequence(
+            sequence_id=submit.sequence_id,
+            submitted_at=now,
+            tenant=offer.tenant,
+            priority=offer.priority,
+            objectives=offer.objectives,
+            arrival=offer.arrival,
+            due=offer.due,
+            num_prompt_tokens=len(submit.prompt_token_ids),
+            max_new_tokens=submit.max_new_tokens,
+            predicted_ttft_seconds=None if prediction is None else prediction.ttft_seconds,
+            p99_ttft_seconds=None if prediction is None else prediction.p99_ttft_seconds,
+            yields=prediction is not None and prediction.yields,
+        )
+        self._sequences.add(sequence, now)
+
+    def refused(self, request: GenerationRequest) -> None:
+        """`request` was refused because there is too much to do, for whatever reason."""
+        self._on_outcome(PromiseOutcome(objectives=request.objectives.or_else(self._defaults), is_refused=True))
+
+    def learnt(self, costs: CostParameters | None) -> None:
+        """The engine says what its steps cost; None if it does not know yet."""
+        if costs is not None:
+            self._times = StepTimes.of(costs)
+
+    def stepped(self, frame: StepOutput) -> None:
+        """The engine has made a step."""
+        now = self._step_began_at = self._clock()
+        self.learnt(frame.costs)
+        self._sequences.note_progress(frame.progress)
+        for output in frame.outputs:
+            sequence = self._sequences.get(output.sequence_id)
+            if sequence is None:
+                continue
+            if output.token_ids:
+                is_first = not sequence.is_stream
+                self._sequences.note_tokens(sequence, len(output.token_ids), now)
+                if is_first:
+                    self._compare(sequence, now - sequence.arrival)
+            if output.finish is not None:
+                self._ended(output.sequence_id, failed=output.finish.error is not None)
+
+    def ended(self, sequence_ids: Seq[int]) -> None:
+        """Sequences ended on this side: by a stop string, or because nobody waits for them any more."""
+        for sequence_id in sequence_ids:
+            self._ended(sequence_id, failed=False)
+
+    def engine_died(self) -> None:
+        """The engine is gone, and what it had with it."""
+        for sequence in tuple(self._sequences):
+            self._ended(sequence.sequence_id, failed=True)
+        self._step_began_at = 0.0
+
+    def _ended(self, sequence_id: int, *, failed: bool) -> None:
+        now = self._clock()
+        sequence = self._sequences.remove(sequence_id, now)
+        if sequence is None:
+            return
+        first, last = sequence.first_token_at, sequence.last_token_at
+        if first is None or last is None:
+            if failed:
+                self._on_outcome(PromiseOutcome(objectives=sequence.objectives, is_failed=True))
+            return
+        self._sequences.note_length(sequence.num_output_tokens)
+        self._on_outcome(
+            PromiseOutcome(
+                objectives=sequence.objectives,
+                is_failed=failed,
+                predicted_ttft_seconds=sequence.predicted_ttft_seconds,
+                p99_ttft_seconds=sequence.p99_ttft_seconds,
+                ttft_seconds=first - sequence.arrival,
+                tpot_seconds=time_per_output_token_seconds(first, last, sequence.num_output_tokens),
+                total_seconds=now - sequence.arrival,
+            )
+        )
+
+    def _compare(self, sequence: OutstandingSequence, ttft_seconds: float) -> None:
+        """Learn from a first token how far off its prediction was."""
+        predicted = sequence.predicted_ttft_seconds
+        if predicted is None:
+            return
+        self._ratios[sequence.yields].add(max(0.01, min(100.0, ttft_seconds / predicted)))
+        # A stochastic median of what no step explains: tokenizing, sockets, this event loop.
+        step = _OVERHEAD_STEP_SECONDS if ttft_seconds > predicted else -_OVERHEAD_STEP_SECONDS
+        self._overhead_seconds = min(_MAX_OVERHEAD_SECONDS, max(0.0, self._overhead_seconds + step))
+
+    def _limits(self, offer: Offer) -> StepLimits:
+        tpots = [s.objectives.tpot_seconds for s in self._sequences if s.is_stream]
+        ttfts = [s.objectives.ttft_seconds for s in self._sequences if not s.is_stream]
+        scheduling = self._settings.scheduler
+        return StepLimits(
+            max_num_batched_tokens=scheduling.max_num_batched_tokens,
+            max_num_seqs=scheduling.max_num_seqs,
+            tpot_seconds=_least([*tpots, offer.objectives.tpot_seconds]),
+            ttft_seconds=_least([*ttfts, offer.objectives.ttft_seconds]),
+        )
+
+
+def _least(promised: Iterable[float | None]) -> float | None:
+    return min((seconds for seconds in promised if seconds is not None), default=None)
+
+
+def _refusal(what: str, predicted_seconds: float, promised_seconds: float) -> OverloadedError:
+    wait = min(max(predicted_seconds - promised_seconds, _MIN_RETRY_SECONDS), _MAX_RETRY_SECONDS)
+    return OverloadedError(
+        f"The server is too busy to keep this request's {what}: {predicted_seconds:.2f} s are expected, "
+        f"and {promised_seconds:g} s are promised.",
+        retry_after_seconds=float(math.ceil(wait)),
+        next_step="Try again later, or ask for more time.",
+    )

@@ -1,0 +1,163 @@
+"""Puts a step together: streams first, then prompts in their order, within budget, places, blocks and time.
+
+Owns no sequence and no result: it moves sequences between the waiting and the running, which are the scheduler's.
+"""
+
+from tidemill.core.clock import Clock
+from tidemill.scheduler.admission import find_start
+from tidemill.scheduler.kv_cache import KVCache
+from tidemill.scheduler.pacing import Pacing
+from tidemill.scheduler.places import Places
+from tidemill.scheduler.preemption import find_victim
+from tidemill.scheduler.prompt_order import PromptOrder
+from tidemill.scheduler.running_set import RunningSet
+from tidemill.scheduler.sequence import Sequence, SequenceStatus
+from tidemill.scheduler.step_counters import StepCounters
+from tidemill.scheduler.step_plan import StepPlan
+from tidemill.scheduler.waiting_queue import WaitingQueue
+
+
+class StepComposer:
+    """Fills plans. A sequence that runs out of blocks takes them from less urgent ones, see `preemption.py`."""
+
+    def __init__(
+        self,
+        kv: KVCache,
+        running: RunningSet,
+        waiting: WaitingQueue,
+        *,
+        pacing: Pacing,
+        order: PromptOrder,
+        places: Places,
+        max_preemptions: int,
+        clock: Clock,
+    ) -> None:
+        self._kv = kv
+        self._running = running
+        self._waiting = waiting
+        self._pacing = pacing
+        self._order = order
+        self._places = places
+        self._max_preemptions = max_preemptions
+        self._clock = clock
+        self._counters = StepCounters()
+
+    def compose(self, plan: StepPlan, counters: StepCounters) -> None:
+        """Grant tokens within `plan`, and count in `counters` what happens on the way."""
+        self._counters = counters
+        self._compute_prompts(plan, self._continue_streams(plan))
+
+    def _continue_streams(self, plan: StepPlan) -> list[Sequence]:
+        """Those with one token to compute come first, so that no prompt holds up a stream; returns the other ones."""
+        prompts: list[Sequence] = []
+        for sequence in tuple(self._running):
+            if len(sequence.tokens) - sequence.num_computed > 1:
+                prompts.append(sequence)
+            elif sequence.status is SequenceStatus.RUNNING and plan.budget:
+                self._continue(plan, sequence)
+        return prompts
+
+    def _compute_prompts(self, plan: StepPlan, prompts: list[Sequence]) -> None:
+        """Share what the step may hold beside its streams among running prompts and waiting ones, in their order."""
+        if not plan.budget or not (prompts or self._waiting):
+            return
+        self._order.begin_step()
+        self._limit_prompts(plan, prompts)
+        for sequence in sorted(prompts, key=self._order.rank):
+            while plan.budget and self._is_overtaken(sequence) and self._admit_next(plan):
+                pass
+            if plan.budget and sequence.status is SequenceStatus.RUNNING:
+                self._continue(plan, sequence)
+        while plan.budget and self._admit_next(plan):
+            pass
+
+    def _limit_prompts(self, plan: StepPlan, prompts: list[Sequence]) -> None:
+        """Leave prompts what keeps streams within their time per token, and steps short beside a time to a token."""
+        streams = [sequence for sequence in plan.num_tokens if sequence.status is SequenceStatus.RUNNING]
+        first = self._order.first_waiting(self._waiting, ())
+        at_stake = prompts if first is None else [*prompts, first]
+        promised = [s.request.objectives.ttft_seconds for s in at_stake if s.first_token_at is None]
+        now = self._clock()
+        share = self._pacing.prompt_share(
+            streams,
+            context=prompts[0].num_computed if prompts else 0,
+            ttft_seconds=min((seconds for seconds in promised if seconds is not None), default=None),
+            yields=bool(at_stake) and self._order.should_yield(min(at_stake, key=self._order.rank), now),
+            most=plan.budget,
+            now=now,
+        )
+        plan.limit(share)
+
+    def _is_overtaken(self, sequence: Sequence) -> bool:
+        """Whether the first of the waiting goes before `sequence`, a running prompt."""
+        first = self._order.first_waiting(self._waiting, ())
+        return first is not None and self._order.rank(first) < self._order.rank(sequence)
+
+    def _continue(self, plan: StepPlan, sequence: Sequence) -> None:
+        """Grant `sequence` what budget and blocks allow, taking blocks from less urgent ones if there are none."""
+        start = sequence.num_computed
+        wanted = min(len(sequence.tokens) - start, plan.budget)
+        while (room := self._kv.room(sequence.blocks)) is not None and room <= start:
+            plan.is_short_of_blocks = True
+            victim = find_victim(self._running, sequence)
+            if victim is None:
+                return  # it keeps its blocks and waits for those who are more urgent or have reservations
+            self._preempt(plan, victim)
+        if room is not None and room < start + wanted:
+            plan.is_short_of_blocks = True
+            wanted = room - start
+        self._kv.extend(sequence.blocks, start + wanted)
+        plan.grant(sequence, wanted)
+
+    def _preempt(self, plan: StepPlan, victim: Sequence) -> None:
+        """Take the blocks of `victim` and let it wait; its tokens so far will be computed again."""
+        plan.withdraw(victim)
+        self._running.remove(victim)
+        self._kv.release(victim.blocks)
+        victim.num_computed = 0
+        victim.num_preemptions += 1
+        victim.status = SequenceStatus.WAITING
+        self._waiting.push(victim)
+        self._counters.num_preemptions += 1
+
+    def _admit_next(self, plan: StepPlan) -> bool:
+        """Start the first of the waiting, if there are a place and blocks for it; whether it was started."""
+        if plan.is_short_of_blocks or self._places.is_full(self._running):
+            return False
+        sequence = self._next_with_place()
+        limit = self._max_preemptions
+        if sequence is None:
+            return False
+        hit = find_start(self._kv, self._running, sequence, max_preemptions=limit)
+        if hit is None:
+            return False
+        self._waiting.remove(sequence)
+        self._order.note_start()
+        self._kv.take_prefix(sequence.blocks, hit)
+        if sequence.num_preemptions >= limit:
+            self._kv.reserve(sequence.blocks, sequence.max_positions)
+        sequence.num_computed = hit.num_blocks * self._kv.block_size
+        self._note_start(sequence)
+        self._running.add(sequence)
+        self._continue(plan, sequence)
+        return True
+
+    def _next_with_place(self) -> Sequence | None:
+        """The first of the waiting, of those tenants that may take a place."""
+        closed: set[str] = set()
+        while (sequence := self._order.first_waiting(self._waiting, closed)) is not None:
+            if self._places.are_open_to(sequence, self._running, self._clock()):
+                return sequence
+            closed.add(sequence.request.tenant)
+        return None
+
+    def _note_start(self, sequence: Sequence) -> None:
+        """Record a first admission; one after a preemption is neither a query nor the end of a wait."""
+        sequence.status = SequenceStatus.RUNNING
+        if sequence.queue_seconds is not None:
+            return
+        sequence.queue_seconds = max(0.0, self._clock() - sequence.request.arrival)
+        sequence.num_cached_tokens = sequence.num_computed
+        if self._kv.caches_prefixes:
+            self._counters.num_prefix_queries += sequence.num_prompt_tokens
+            self._counters.num_prefix_hits += sequence.num_computed

@@ -1,0 +1,102 @@
+"""Fairness between tenants: tokens served to each, as virtual time. Owns no queue.
+
+A tenant that comes back after a pause starts a little before those that were served meanwhile, so that a quiet one goes
+first, yet cannot save up more than that (start-time fair queueing; Goyal, Vin and Cheng 1996, with a bounded credit).
+"""
+
+import math
+from dataclasses import dataclass
+
+SEEN_SECONDS = 60.0
+"""How long a tenant that has gone is still reckoned with."""
+
+_CREDIT_QUANTA = 8
+"""How far behind the others a tenant may start that comes back after a pause: a few requests, not a flood."""
+
+
+@dataclass(slots=True)
+class _Tenant:
+    served: float
+    num_sequences: int = 0
+    last_seen: float = 0.0
+
+
+class FairShare:
+    """Virtual time by tenant. `quantum` tokens of difference are not worth telling apart."""
+
+    def __init__(self, quantum: int) -> None:
+        self._quantum = quantum
+        self._tenants: dict[str, _Tenant] = {}
+
+    def join(self, tenant: str, now: float) -> None:
+        """One more sequence of `tenant` is here."""
+        known = self._tenants.get(tenant)
+        if known is None:
+            known = self._tenants[tenant] = _Tenant(served=-math.inf)
+        if known.num_sequences == 0:
+            self._forget_old(now, tenant)
+            floor = self._floor()
+            known.served = max(known.served, self._returning(floor))
+        known.num_sequences += 1
+        known.last_seen = now
+
+    def leave(self, tenant: str, now: float) -> None:
+        """A sequence of `tenant` is gone."""
+        known = self._tenants[tenant]
+        known.num_sequences -= 1
+        known.last_seen = now
+        assert known.num_sequences >= 0
+
+    def num_of(self, tenant: str) -> int:
+        """How many sequences of `tenant` are here."""
+        known = self._tenants.get(tenant)
+        return 0 if known is None else known.num_sequences
+
+    def charge(self, tenant: str, num_tokens: int) -> None:
+        """`num_tokens` were computed for `tenant`."""
+        self._tenants[tenant].served += num_tokens
+
+    def is_in_debt(self, tenant: str) -> bool:
+        """Whether `tenant` has been served a quantum more than the one that was served least of those here."""
+        if len(self._tenants) == 1:
+            return False
+        floor = self._floor()
+        return floor is not None and self._tenants[tenant].served > floor + self._quantum
+
+    def should_yield(self, tenant: str, now: float) -> bool:
+        """Whether another tenant, here or gone a moment ago, would go before `tenant` if it had a request now."""
+        if len(self._tenants) == 1:
+            return False
+        floor, own = self._floor(), self._tenants[tenant].served
+        for name, known in self._tenants.items():
+            if name == tenant or not (known.num_sequences or now - known.last_seen < SEEN_SECONDS):
+                continue
+            served = known.served
+            if not known.num_sequences and floor is not None:
+                served = max(served, self._returning(floor))
+            if own > served + self._quantum:
+                return True
+        return False
+
+    def has_others(self, tenant: str, now: float) -> bool:
+        """Whether another tenant is here, or was of late."""
+        if len(self._tenants) == 1:
+            return False
+        return any(
+            known.num_sequences > 0 or now - known.last_seen < SEEN_SECONDS
+            for name, known in self._tenants.items()
+            if name != tenant
+        )
+
+    def _returning(self, floor: float | None) -> float:
+        """Where a tenant starts that comes back, those that are here having been served `floor` at least."""
+        return 0.0 if floor is None else floor - _CREDIT_QUANTA * self._quantum
+
+    def _floor(self) -> float | None:
+        return min((known.served for known in self._tenants.values() if known.num_sequences), default=None)
+
+    def _forget_old(self, now: float, staying: str) -> None:
+        """Drop those who left long ago: as many are kept as there were tenants in the last minute."""
+        for name in [n for n, k in self._tenants.items() if not k.num_sequences and now - k.last_seen >= SEEN_SECONDS]:
+            if name != staying:
+                del self._tenants[name]

@@ -1,0 +1,126 @@
+"""How much a step may hold so that running streams keep their time per token: its prompt rows, and further streams.
+
+Asks the cost model, and teaches it. Decides no order: who gets the rows there are is `PromptOrder`'s business.
+"""
+
+from collections.abc import Collection, Iterable
+
+from tidemill.cost.model import CostModel
+from tidemill.cost.step_shape import StepShape, streams_shape
+from tidemill.cost.step_times import StepTimes
+from tidemill.scheduler.sequence import Sequence
+
+ITL_TOLERANCE_RATIO = 1.22
+"""The 99th percentile of a gap may be this much of the TPOT objective, which holds on average: gaps of a stream that is
+ahead of its time may be longer. A little less than the 1.25 that is promised, for what happens outside of a step."""
+_MIN_GAP_RATIO = 0.5
+"""A stream that is behind its time still leaves this much of its objective to a step, and so catches up gently."""
+_MIN_CHUNK_TOKENS = 32
+_MAX_STEPS_WITHOUT_PROMPT = 4
+"""Steps after which prompts get a small chunk even if that costs a stream its time: nobody waits for ever."""
+_STEPS_PER_TTFT = 8
+_FLOORS_PER_STEP = 4
+_FLOORS_PER_YIELDING_STEP = 2
+_GROWTH_TOKENS = 64
+"""Positions by which each stream is reckoned to grow while a new one runs beside it."""
+
+
+class Pacing:
+    """The limits that a time per token sets. Without such an objective among the running, it sets none."""
+
+    def __init__(self, model: CostModel) -> None:
+        self.model = model
+        self._num_steps_without_prompt = 0
+
+    def prompt_share(
+        self,
+        streams: Collection[Sequence],
+        *,
+        context: int,
+        ttft_seconds: float | None,
+        yields: bool,
+        most: int,
+        now: float,
+    ) -> int:
+        """How many prompt rows, up to `most`, go beside `streams`; the first prompt has `context` positions computed.
+
+        `ttft_seconds` is the shortest time to the first token that is at stake; with `yields` others may come that go
+        first. To be asked once a step, and only when a prompt wants rows.
+        """
+        times, shape = self.model.times, shape_of(streams)
+        limit = prompt_limit_seconds(
+            times,
+            shape,
+            tpot_limit_seconds=self._gap_seconds(streams, now),
+            ttft_seconds=ttft_seconds,
+            yields=yields,
+        )
+        if limit is None or not self.model.is_calibrated:
+            return most
+        chunk = times.largest_chunk(shape, context=context, limit_seconds=limit, most=most)
+        if chunk < min(most, _MIN_CHUNK_TOKENS):
+            self._num_steps_without_prompt += 1
+            if streams and self._num_steps_without_prompt <= _MAX_STEPS_WITHOUT_PROMPT:
+                return chunk
+            chunk = min(most, _MIN_CHUNK_TOKENS)
+        self._num_steps_without_prompt = 0
+        return chunk
+
+    def has_room(self, running: Collection[Sequence], candidate: Sequence, *, num_spare: int) -> bool:
+        """Whether all `running`, `candidate` and `num_spare` more could decode together and keep their time per token.
+
+        A lone sequence always may.
+        """
+        tpot = min((s.tpot_seconds for s in (*running, candidate)), default=None, key=_or_infinite)
+        if tpot is None or not running or not self.model.is_calibrated:
+            return True
+        num = len(running) + 1 + num_spare
+        num_tokens = sum(len(s.tokens) for s in running) + len(candidate.tokens) * (1 + num_spare)
+        shape = streams_shape(num, num_tokens + num * _GROWTH_TOKENS)
+        times = self.model.times
+        return times.seconds(shape) <= min(tpot, ITL_TOLERANCE_RATIO * tpot / times.p99_ratio(shape))
+
+    def _gap_seconds(self, streams: Iterable[Sequence], now: float) -> float | None:
+        """The time that streams leave a step on average: the least of any; None if nothing is promised to them."""
+        gap_ratio = self.model.times.gap_ratio
+        limit: float | None = None
+        for sequence in streams:
+            tpot = sequence.tpot_seconds
+            if tpot is None:
+                continue
+            most = ITL_TOLERANCE_RATIO * tpot / gap_ratio
+            left = tpot if sequence.next_due is None else sequence.next_due - now
+            gap = min(most, max(left, _MIN_GAP_RATIO * tpot))
+            limit = gap if limit is None else min(limit, gap)
+        return limit
+
+
+def prompt_limit_seconds(
+    times: StepTimes,
+    streams: StepShape,
+    *,
+    tpot_limit_seconds: float | None,
+    ttft_seconds: float | None,
+    yields: bool,
+) -> float | None:
+    """The time that a step with prompt rows beside `streams` may take on average; None if it may take any.
+
+    Where a time to the first token is at stake, steps are short beside it, so that what arrives is soon seen to; but
+    never so short that the constant part of a step outweighs what it gets done. Steps that yield are about that short.
+    """
+    limits = [] if tpot_limit_seconds is None else [tpot_limit_seconds]
+    floor = times.seconds(streams if streams.num_rows else streams_shape(1, 1))
+    if yields:
+        limits.append(_FLOORS_PER_YIELDING_STEP * floor)
+    if ttft_seconds is not None:
+        limits.append(max(ttft_seconds / _STEPS_PER_TTFT, _FLOORS_PER_STEP * floor))
+    return min(limits, default=None)
+
+
+def shape_of(streams: Collection[Sequence]) -> StepShape:
+    """The step in which each of `streams` computes its last token."""
+    return streams_shape(len(streams), sum(len(s.tokens) for s in streams))
+
+
+def _or_infinite(seconds: float | None) -> float:
+    return float("inf") if seconds is None else seconds

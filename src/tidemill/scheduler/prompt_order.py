@@ -1,0 +1,54 @@
+"""Whose prompt goes first: running ones that are not complete, and waiting ones, in one order. Owns no sequence.
+
+By priority, then tenants within their share before those beyond it, then by when the first token is due. Where an
+objective is kept, priority does not count in one step of `_GUARDED`, nor for one place of as many: so nobody waits for
+ever behind more urgent ones, and the oldest always gets on.
+"""
+
+from collections.abc import Collection
+
+from tidemill.scheduler.fair_share import FairShare
+from tidemill.scheduler.sequence import Sequence
+from tidemill.scheduler.waiting_queue import WaitingQueue
+
+_GUARDED = 8
+
+Rank = tuple[int, bool, float, float, int]
+
+
+class PromptOrder:
+    """The order of one step; `begin_step` before each."""
+
+    def __init__(self, shares: FairShare, *, guards_oldest: bool) -> None:
+        self._shares = shares
+        self._guards_oldest = guards_oldest
+        self._num_steps = 0
+        self._num_started = 0
+        self._is_guarded = False
+
+    def begin_step(self) -> None:
+        """A new step is put together, with prompts to choose from."""
+        self._num_steps += 1
+        self._is_guarded = self._guards_oldest and self._num_steps % _GUARDED == 0
+
+    def note_start(self) -> None:
+        """A place was given to the first of the waiting."""
+        self._num_started += 1
+
+    def rank(self, sequence: Sequence) -> Rank:
+        """Where `sequence` stands; the smallest goes first."""
+        priority, arrival, order = sequence.urgency
+        if self._is_guarded:
+            priority = 0
+        return priority, self._shares.is_in_debt(sequence.request.tenant), sequence.due, arrival, order
+
+    def should_yield(self, sequence: Sequence, now: float) -> bool:
+        """Whether the steps of this prompt should be short, since others than its tenant may come and go before it."""
+        return self._guards_oldest and self._shares.should_yield(sequence.request.tenant, now)
+
+    def first_waiting(self, waiting: WaitingQueue, without: Collection[str]) -> Sequence | None:
+        """The next of `waiting` whose tenant is not in `without`."""
+        is_guarded_place = self._guards_oldest and self._num_started % _GUARDED == _GUARDED - 1
+        if self._is_guarded or is_guarded_place:
+            return waiting.peek_of_all(without)
+        return waiting.peek(without)
