@@ -16,7 +16,7 @@ from tidemill.config.leaves import leaves
 from tidemill.config.settings import Settings
 from tidemill.core.requests import ChatPrompt, TextPrompt
 
-COMMANDS = ["serve", "run", "chat", "bench", "models", "doctor"]
+COMMANDS = ["serve", "run", "chat", "bench", "ledger", "models", "doctor"]
 
 
 @pytest.fixture(autouse=True)

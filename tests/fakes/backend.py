@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from tidemill.core.backend import BackendState, Health, ModelInfo
 from tidemill.core.errors import TidemillError
+from tidemill.core.footprint import Footprint
 from tidemill.core.requests import (
     Accepted,
     ChatPrompt,
@@ -73,6 +74,7 @@ class FakeBackend:
     reason: FinishReason = FinishReason.STOP
     num_prompt_tokens: int = 5
     num_cached_tokens: int = 2
+    footprint: Footprint | None = None
     refuse: TidemillError | None = None
     failure: Exception | None = None
     fail_after: int = 2
@@ -145,6 +147,7 @@ class FakeBackend:
         finish = Finish(
             reason=self.reason if words else FinishReason.LENGTH,
             timings=timings(self.num_prompt_tokens, len(words), cached=self.num_cached_tokens),
+            footprint=self.footprint,
         )
         yield Delta(index=index, finish=finish)
 

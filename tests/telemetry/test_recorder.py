@@ -8,14 +8,16 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.fakes.backend import FakeBackend
+from tidemill.config.settings import SloSettings
 from tidemill.core.backend import BackendState
 from tidemill.core.clock import VirtualClock
 from tidemill.core.errors import EngineFailedError, OverloadedError
+from tidemill.core.objectives import Objectives
 from tidemill.core.requests import GenerationRequest, SamplingParams, TextPrompt
-from tidemill.core.stats import StepStats
+from tidemill.core.stats import PromiseOutcome, StepStats
 from tidemill.telemetry.metrics import Metrics, render
 from tidemill.telemetry.processes import ProcessMemoryCollector
-from tidemill.telemetry.recorder import EngineRecorder, RecordedBackend
+from tidemill.telemetry.recorder import EngineRecorder, PromiseRecorder, RecordedBackend
 
 NAMES = {
     "vllm:num_requests_running": "gauge",
@@ -174,3 +176,33 @@ async def test_memory_is_that_of_the_processes_there_are() -> None:
     assert (resident("engine") or 0) > 1_000_000
     pids.pop(0)
     assert resident("engine") is None
+
+
+def test_attainment_counts_each_sequence_once_an_objective() -> None:
+    bench = Bench()
+    recorder = PromiseRecorder(bench.metrics, SloSettings(slo_profile="interactive"))
+    promised = Objectives(ttft_seconds=0.15, tpot_seconds=0.045)
+    facts = {"ttft_seconds": 0.1, "tpot_seconds": 0.05, "predicted_ttft_seconds": 0.08, "p99_ttft_seconds": 0.09}
+    recorder.outcome(PromiseOutcome(objectives=promised, total_seconds=1.0, **facts))
+    recorder.outcome(PromiseOutcome(objectives=promised, is_refused=True))
+    recorder.outcome(PromiseOutcome(objectives=promised, is_failed=True))
+    recorder.outcome(PromiseOutcome(objectives=promised, ttft_seconds=0.2, total_seconds=0.2))
+    recorder.outcome(PromiseOutcome(objectives=Objectives(), ttft_seconds=9.0))
+
+    def count(objective: str, outcome: str) -> float | None:
+        return bench.value("tidemill_slo_outcomes_total", objective=objective, outcome=outcome)
+
+    assert [count("ttft", outcome) for outcome in ("met", "missed", "refused")] == [1.0, 2.0, 1.0]
+    assert [count("tpot", outcome) for outcome in ("met", "missed", "refused")] == [1.0, 2.0, 1.0], "one token has none"
+    assert [count("deadline", outcome) for outcome in ("met", "missed", "refused")] == [0.0, 0.0, 0.0]
+    assert bench.value("tidemill_ttft_predictions_total", within_p99="false") == 1.0
+    assert bench.value("tidemill_ttft_prediction_ratio_sum") == pytest.approx(1.25)
+    assert bench.value("tidemill_slo_objective", objective="ttft") == 0.15
+    assert bench.value("tidemill_slo_objective", objective="availability") == 0.999
+
+
+def test_a_step_tells_how_wrong_its_prediction_was() -> None:
+    bench = Bench()
+    bench.engine.step(stats(prediction_error_ratio=0.04))
+    bench.engine.step(stats(prediction_error_ratio=None))
+    assert bench.value("tidemill_step_prediction_error_ratio") == 0.04

@@ -62,7 +62,9 @@ def _outlook_rows(outlook: Outlook) -> dict[str, str]:
         return {"Problem": outlook.problem}
     rows = {
         "Device": outlook.device,
-        "Precision": outlook.precision,
+        "Precision": outlook.precision
+        if outlook.precision_note is None
+        else f"{outlook.precision} ({outlook.precision_note})",
         "Threads": outlook.num_threads,
         "Context": None if outlook.max_model_len is None else f"{outlook.max_model_len} tokens",
         "Weights": None if outlook.weight_bytes is None else format_size(outlook.weight_bytes),

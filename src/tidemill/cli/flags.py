@@ -18,9 +18,11 @@ _PANELS = {
     "model": "Model",
     "cache": "KV cache",
     "scheduler": "Scheduler",
+    "slo": "Promise",
     "server": "HTTP service",
     "engine": "Engine process",
     "simulation": "Simulated engine",
+    "ledger": "Ledger",
     "log": "Logs",
 }
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from tidemill import __version__
-from tidemill.cli import bench, chat, doctor, models, run, serve
+from tidemill.cli import bench, chat, doctor, ledger, models, run, serve
 from tidemill.core.errors import ConfigurationError, RequestError, TidemillError
 
 app = typer.Typer(
@@ -42,6 +42,7 @@ for module, command in (
     (run, run.run),
     (chat, chat.chat),
     (bench, bench.bench),
+    (ledger, ledger.ledger),
     (models, models.models),
     (doctor, doctor.doctor),
 ):

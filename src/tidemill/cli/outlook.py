@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import torch
 
     from tidemill.models.spec import ModelSpec
+    from tidemill.runner.precision import PrecisionPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,7 @@ class Outlook:
     model: str
     device: str | None = None
     precision: str | None = None
+    precision_note: str | None = None
     num_threads: int | None = None
     max_model_len: int | None = None
     weight_bytes: int | None = None
@@ -35,32 +37,55 @@ def look_out(settings: Settings) -> Outlook:
 
 
 def _choose(settings: Settings) -> Outlook:
+    import torch
+
+    from tidemill.kernels.backend import choose_backend
     from tidemill.models.spec import load_spec
     from tidemill.models.weights.hub import resolve_model
-    from tidemill.runner.devices import choose_device, choose_dtype, choose_threads, cpu_flags, has_fast_bf16
+    from tidemill.runner.devices import choose_device, choose_threads, cpu_flags, has_fast_bf16
+    from tidemill.runner.kv_precision import choose_kv_dtype
     from tidemill.runner.memory import memory_of
+    from tidemill.runner.precision import fast_integer_path, plan_precision
 
     asked = settings.model
     why_offline = "--offline is set" if asked.offline else "doctor downloads nothing"
     folder = resolve_model(asked.model, revision=asked.revision, offline=True, why_offline=why_offline)
     spec = load_spec(folder)
     device = choose_device(asked.device)
-    dtype = choose_dtype(
-        asked.precision, checkpoint_dtype=spec.torch_dtype, has_fast_bf16=has_fast_bf16(device, cpu_flags())
-    )
-    weight_bytes = spec.num_parameters * dtype.itemsize
-    max_model_len = asked.max_model_len or spec.max_position_embeddings
     available = memory_of(device).available_bytes()
+    plan = plan_precision(
+        asked.precision,
+        spec,
+        device=device,
+        has_fast_bf16=has_fast_bf16(device, cpu_flags()),
+        integer_path=lambda: fast_integer_path(choose_backend(device)),
+        available_bytes=available,
+    )
+    model_dtype = torch.bfloat16 if plan.formats else plan.float_dtype
+    dtype = choose_kv_dtype(settings.cache.kv_precision, model_dtype=model_dtype)
+    weight_bytes = plan.expected_bytes(spec)
+    max_model_len = asked.max_model_len or spec.max_position_embeddings
     kv_bytes = None if available is None else _kv_bytes(settings, spec, device, dtype, available - weight_bytes)
     return Outlook(
         model=asked.model,
         device=device.type,
-        precision="bf16" if dtype.itemsize == 2 else "fp32",
+        precision=plan.first,
+        precision_note=_note(plan),
         num_threads=choose_threads(asked.threads, weight_bytes=weight_bytes),
         max_model_len=max_model_len,
         weight_bytes=weight_bytes,
         kv_cache_bytes=kv_bytes,
     )
+
+
+def _note(plan: "PrecisionPlan") -> str | None:
+    """What may come of the precision yet, or why it is not another."""
+    from tidemill.runner.precision import dtype_name
+
+    notes = list(plan.reasons)
+    if plan.formats and not plan.is_asked:
+        notes.append(f"if it passes its guard when the model is loaded, else {dtype_name(plan.float_dtype)}")
+    return "; ".join(notes) or None
 
 
 def _kv_bytes(

@@ -28,7 +28,7 @@ Every flag is also a TIDEMILL_* variable and a key in tidemill.toml.
 """
 
 
-@with_settings(("model", "cache", "scheduler", "server", "engine", "simulation", "log"))
+@with_settings(("model", "cache", "scheduler", "slo", "server", "engine", "simulation", "ledger", "log"))
 def serve(
     given: GivenFlags,
     model: Annotated[

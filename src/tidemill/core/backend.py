@@ -6,6 +6,7 @@ from typing import Protocol
 
 import msgspec
 
+from tidemill.core.quantization import Quantization
 from tidemill.core.requests import GenerationChunk, GenerationRequest
 
 
@@ -43,6 +44,12 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     num_parameters: int
     weight_bytes: int
     precision: str
+    precision_reason: str = ""
+    """Why this precision was chosen, in words."""
+    quantization: Quantization | None = None
+    """Set if the weights are integers."""
+    kv_precision: str = ""
+    """Type of keys and values in the cache; empty where nothing is kept."""
     vocab_size: int
     chat_template: str | None
     digest: str

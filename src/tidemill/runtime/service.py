@@ -28,13 +28,14 @@ from tidemill.engine.client.model_info import names_of
 from tidemill.models.weights.hub import resolve_model
 from tidemill.runtime.announcer import Announcer
 from tidemill.runtime.binding import bind, check_exposure, url_of
+from tidemill.runtime.bookkeeping import Bookkeeping
 from tidemill.runtime.deferred import DeferredBackend
 from tidemill.runtime.http_server import HttpServer
 from tidemill.runtime.shutdown import ShutdownSignals
 from tidemill.telemetry.logs import configure_logging
 from tidemill.telemetry.metrics import Metrics, render
 from tidemill.telemetry.processes import ProcessMemoryCollector
-from tidemill.telemetry.recorder import EngineRecorder, RecordedBackend
+from tidemill.telemetry.recorder import EngineRecorder, PromiseRecorder, RecordedBackend
 from tidemill.text.model_text import ModelText
 
 log = logging.getLogger(__name__)
@@ -80,6 +81,14 @@ class ServiceProcess:
         metrics = Metrics(registry, model_name=names_of(settings.model)[0], version=__version__)
         registry.register(ProcessMemoryCollector(self._engine_pid))
         self._recorder = EngineRecorder(metrics)
+        self._promises = PromiseRecorder(metrics, settings.slo)
+        self._bookkeeping = Bookkeeping(
+            settings.ledger,
+            registry,
+            model=names_of(settings.model)[0],
+            key_labels=keys.labels,
+            wall_clock=time.time,
+        )
         self._backend = DeferredBackend()
         app = create_app(
             RecordedBackend(self._backend, metrics, monotonic),
@@ -90,6 +99,7 @@ class ServiceProcess:
             wall_clock=time.time,
             random=SystemRandom(),
             on_refusal=lambda error: metrics.refused(error).inc(),
+            footprint_in_answers=settings.ledger.footprint_in_answers,
         )
         self._http = HttpServer(app, settings.server, sock)
 
@@ -98,6 +108,7 @@ class ServiceProcess:
 
     async def run(self) -> int:
         """Start, serve, and end in order. Raises `SetupError` if the model or its engine cannot start."""
+        self._bookkeeping.start()
         with ShutdownSignals() as signals:
             http = asyncio.create_task(self._http.run_until_stopped())
             try:
@@ -114,7 +125,15 @@ class ServiceProcess:
         settings = self._settings
         folder = await _in_thread(self._fetch)
         text = await _in_thread(lambda: ModelText.load(folder))
-        self._engine = EngineClient(settings, folder, text, on_step=self._recorder.step, on_event=self._on_event)
+        self._engine = EngineClient(
+            settings,
+            folder,
+            text,
+            on_step=self._recorder.step,
+            on_event=self._on_event,
+            on_outcome=self._promises.outcome,
+            accounts=self._bookkeeping.accounts,
+        )
         await self._engine.start()
         self._backend.become(self._engine)
         await self._engine.wait_ready()
@@ -142,6 +161,7 @@ class ServiceProcess:
         finally:
             if self._engine is not None:
                 await self._engine.stop()
+            await asyncio.to_thread(self._bookkeeping.stop)
 
     def _on_event(self, event: EngineEvent) -> None:
         match event:

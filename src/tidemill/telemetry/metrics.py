@@ -17,11 +17,13 @@ INTER_TOKEN_BUCKETS = (
     *(0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75),
     *(1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0),
 )
+RATIO_BUCKETS = (0.5, 0.7, 0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.15, 1.2, 1.3, 1.5, 2.0, 4.0)
 REQUEST_BUCKETS = (
     *(0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0),
     *(120.0, 240.0, 480.0, 960.0, 1920.0, 7680.0),
 )
 _LABEL = ("model_name",)
+SLO_OBJECTIVES = ("ttft", "tpot", "deadline")
 
 
 class Metrics:
@@ -65,6 +67,33 @@ class Metrics:
             (*_LABEL, "error"),
             registry=registry,
         )
+        self.step_prediction_error = self._gauge(
+            "tidemill_step_prediction_error_ratio", "Running median of |step / predicted - 1|."
+        )
+        self.ttft_prediction = self._histogram(
+            "tidemill_ttft_prediction_ratio", "Time to first token over its prediction at admission.", RATIO_BUCKETS
+        )
+        self._ttft_predictions = Counter(
+            "tidemill_ttft_predictions",
+            "Predicted times to first token, by whether the outcome kept within the predicted 99th percentile.",
+            (*_LABEL, "within_p99"),
+            registry=registry,
+        )
+        self._slo_outcomes = Counter(
+            "tidemill_slo_outcomes",
+            "Sequences promised an objective, by outcome: met, missed (errors too), or refused for want of capacity.",
+            (*_LABEL, "objective", "outcome"),
+            registry=registry,
+        )
+        for objective in SLO_OBJECTIVES:
+            for outcome in ("met", "missed", "refused"):
+                self.slo_outcome(objective, outcome)
+        self._slo_objective = Gauge(
+            "tidemill_slo_objective",
+            "What is promised by default: seconds of ttft and tpot, ratios of availability and errors.",
+            (*_LABEL, "objective"),
+            registry=registry,
+        )
         self.state = Gauge("tidemill_engine_state", "1 for the state it is in.", (*_LABEL, "state"), registry=registry)
         build = Gauge("tidemill_build_info", "The version of this server.", ("version",), registry=registry)
         build.labels(version=version).set(1)
@@ -86,6 +115,18 @@ class Metrics:
     def refused(self, error: str) -> Counter:
         """The count of requests refused with `error`, the name of an error class."""
         return self._refusals.labels(self._model_name, error)
+
+    def slo_outcome(self, objective: str, outcome: str) -> Counter:
+        """The count of sequences promised `objective`, one of `SLO_OBJECTIVES`, with `outcome`."""
+        return self._slo_outcomes.labels(self._model_name, objective, outcome)
+
+    def slo_objective(self, objective: str) -> Gauge:
+        """What is promised by default."""
+        return self._slo_objective.labels(self._model_name, objective)
+
+    def ttft_predicted(self, *, within_p99: bool) -> Counter:
+        """The count of predicted times to first token that were, or were not, within the predicted percentile."""
+        return self._ttft_predictions.labels(self._model_name, "true" if within_p99 else "false")
 
     def _gauge(self, name: str, documentation: str) -> Gauge:
         return Gauge(name, documentation, _LABEL, registry=self._registry).labels(self._model_name)

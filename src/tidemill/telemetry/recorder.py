@@ -3,10 +3,12 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from tidemill.config.objectives import default_objectives
+from tidemill.config.settings import SloSettings
 from tidemill.core.backend import Backend, BackendState, Health, ModelInfo
 from tidemill.core.clock import Clock
 from tidemill.core.requests import Accepted, Delta, Finish, GenerationChunk, GenerationRequest
-from tidemill.core.stats import StepStats
+from tidemill.core.stats import PromiseOutcome, StepStats
 from tidemill.telemetry.metrics import Metrics
 
 
@@ -29,6 +31,8 @@ class EngineRecorder:
         metrics.preemptions.inc(stats.num_preemptions)
         metrics.steps.inc()
         metrics.step_seconds.inc(stats.step_seconds)
+        if stats.prediction_error_ratio is not None:
+            metrics.step_prediction_error.set(stats.prediction_error_ratio)
 
     def restarted(self) -> None:
         """The engine process was replaced."""
@@ -44,6 +48,46 @@ class EngineRecorder:
         """The engine is in state `now`."""
         for state in BackendState:
             self._metrics.state.labels(self._metrics.model_name, state.value).set(state is now)
+
+
+class PromiseRecorder:
+    """Turns what was promised, and what became of it, into metrics.
+
+    Attainment over admitted requests is met / (met + missed); over offered ones, met / (met + missed + refused).
+    """
+
+    def __init__(self, metrics: Metrics, settings: SloSettings) -> None:
+        self._metrics = metrics
+        promised = default_objectives(settings)
+        defaults = {"ttft": promised.ttft_seconds, "tpot": promised.tpot_seconds}
+        ratios = {"availability": settings.slo_availability_ratio, "errors": settings.slo_error_ratio}
+        for objective, value in (defaults | ratios).items():
+            if value is not None:
+                metrics.slo_objective(objective).set(value)
+
+    def outcome(self, outcome: PromiseOutcome) -> None:
+        """A sequence has ended, or a request was refused."""
+        promised = outcome.objectives
+        measured = (
+            ("ttft", promised.ttft_seconds, outcome.ttft_seconds),
+            ("tpot", promised.tpot_seconds, outcome.tpot_seconds),
+            ("deadline", promised.deadline_seconds, outcome.total_seconds),
+        )
+        for objective, seconds, actual in measured:
+            if seconds is not None:
+                self._metrics.slo_outcome(objective, _verdict(outcome, seconds, actual)).inc()
+        if outcome.predicted_ttft_seconds and outcome.p99_ttft_seconds and outcome.ttft_seconds is not None:
+            self._metrics.ttft_prediction.observe(outcome.ttft_seconds / outcome.predicted_ttft_seconds)
+            self._metrics.ttft_predicted(within_p99=outcome.ttft_seconds <= outcome.p99_ttft_seconds).inc()
+
+
+def _verdict(outcome: PromiseOutcome, promised_seconds: float, actual_seconds: float | None) -> str:
+    if outcome.is_refused:
+        return "refused"
+    if outcome.is_failed:
+        return "missed"
+    # An answer of one token has no time per token to miss.
+    return "met" if actual_seconds is None or actual_seconds <= promised_seconds else "missed"
 
 
 class RecordedBackend:

@@ -1,0 +1,1 @@
+"""What it took: meters, whose joules they were, what they mean in water, carbon and money, and the books."""
