@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import sysconfig
+import time
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,20 @@ def describe() -> dict[str, Any]:
         "torch": torch.__version__,
         "numba": numba.__version__,
     }
+
+
+def busy_cores(seconds: float) -> float:
+    """Cores that others keep busy: what a measurement should see close to 0 before it begins."""
+
+    def spent() -> tuple[int, int]:
+        numbers = [int(n) for n in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+        return sum(numbers), numbers[3] + numbers[4]
+
+    whole, idle = spent()
+    time.sleep(seconds)
+    whole_after, idle_after = spent()
+    share = 1 - (idle_after - idle) / max(1, whole_after - whole)
+    return round(share * len(os.sched_getaffinity(0)), 2)
 
 
 def write(result: dict[str, Any], out: Path | None) -> None:
