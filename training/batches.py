@@ -1,6 +1,7 @@
 """Turns conversations into padded micro-batches of like length; the step number alone decides which conversations."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from tokenizers import Tokenizer
@@ -10,6 +11,7 @@ from training.mixture import draw_sample
 from training.sample import PAD, Sample, render
 from training.world import Split
 
+BATCH_COST = 200  # what a batch takes besides its tokens, in tokens
 LENGTH_STEP = 8  # few different shapes: each new one costs a CPU its preparation and its memory
 
 
@@ -50,20 +52,33 @@ def micro_batches(tokenizer: Tokenizer, samples: list[Encoded], tokens: int) -> 
     """The conversations sorted by length and cut into batches of at most so many tokens, padding included."""
     pad = tokenizer.token_to_id(PAD)
     assert pad is not None
-    batches: list[MicroBatch] = []
-    group: list[Encoded] = []
-    for sample in [*sorted(samples, key=lambda one: len(one.ids)), None]:
-        if group and (sample is None or len(sample.ids) * (len(group) + 1) > tokens):
-            batches.append(_pad(group, pad))
-            group = []
-        if sample is not None:
-            group.append(sample)
-    return batches
+    ordered = sorted(samples, key=lambda one: len(one.ids))
+    cuts = _best_cuts([_padded(len(one.ids)) for one in ordered], tokens)
+    return [_pad(ordered[start:end], pad) for start, end in pairwise(cuts)]
+
+
+def _padded(length: int) -> int:
+    return -(-length // LENGTH_STEP) * LENGTH_STEP
+
+
+def _best_cuts(lengths: list[int], tokens: int) -> list[int]:
+    """Where to cut rising lengths so that the least is computed in all: padding, and `BATCH_COST` for every batch."""
+    costs, starts = [0], [0]
+    for end in range(1, len(lengths) + 1):
+        longest = lengths[end - 1]
+        first = max(0, end - max(1, tokens // longest))
+        cost, start = min((costs[start] + BATCH_COST + (end - start) * longest, start) for start in range(first, end))
+        costs.append(cost)
+        starts.append(start)
+    cuts = [len(lengths)]
+    while cuts[-1] > 0:
+        cuts.append(starts[cuts[-1]])
+    return cuts[::-1]
 
 
 def _pad(group: list[Encoded], pad: int) -> MicroBatch:
     longest = max(len(one.ids) for one in group)
-    length = -(-longest // LENGTH_STEP) * LENGTH_STEP
+    length = _padded(longest)
     ids = torch.tensor([one.ids + [pad] * (length - len(one.ids)) for one in group])
     learn = torch.tensor([one.learn + [False] * (length - len(one.learn)) for one in group])
     return MicroBatch(ids, learn)

@@ -27,6 +27,7 @@ class Progress:
     wall_seconds: float = 0.0
     decay_from: int | None = None
     decay_steps: int | None = None
+    decay_start_ratio: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,11 @@
-"""The command that examines an exported model through `transformers`.
+"""The command that examines an exported model, through `transformers`, through Tidemill's engine, or through both.
 
 Writes what it measured as JSON and as a Markdown table.
 """
 
 import argparse
 import json
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -13,18 +14,17 @@ from typing import Any
 
 import torch
 from rich.progress import track
-from tokenizers import Tokenizer
-from transformers import AutoModelForCausalLM
 
-from training.batches import micro_batches, step_samples
 from training.examination import GROUPS, SUBJECTS, Question, draw_questions, is_right
-from training.sample import END, PAD, Message, Sample, answer_of, prompt_of
+from training.examinees import Examinee, ThroughTidemill, ThroughTransformers
+from training.sample import Message, Sample, answer_of, prompt_of
 from training.train import BUNDLED
 from training.world import Split
 
 SEED = 2
 HELD_OUT = (Split.NEW_NAMES, Split.NEW_TEMPLATES)
-MAX_NEW_TOKENS = 160
+MISTAKES_SHOWN = 3
+PERPLEXITY_CONVERSATIONS = 400
 CONVERSATION = (
     "Hello! What can you do?",
     "My name is Marlo.",
@@ -37,47 +37,6 @@ CONVERSATION = (
     "What is my name?",
     "Thank you!",
 )
-
-
-class Examinee:
-    """A model to be examined, answering greedily, many prompts at once."""
-
-    def __init__(self, folder: Path, dtype: torch.dtype, device: str) -> None:
-        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self.device = device
-        loaded: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
-        self.model = loaded.to(device).eval()
-        self._pad = self.tokenizer.token_to_id(PAD)
-
-    @torch.inference_mode()
-    def answer(self, prompts: Sequence[str]) -> list[str]:
-        """The model's answers; prompts of like length are cheapest."""
-        encoded = [self.tokenizer.encode(prompt, add_special_tokens=False).ids for prompt in prompts]
-        width = max(len(ids) for ids in encoded)
-        ids = torch.tensor([[self._pad] * (width - len(one)) + one for one in encoded], device=self.device)
-        mask = torch.tensor([[0] * (width - len(one)) + [1] * len(one) for one in encoded], device=self.device)
-        out = self.model.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            do_sample=False,
-            max_length=None,
-            max_new_tokens=MAX_NEW_TOKENS,
-            pad_token_id=self._pad,
-        )
-        texts = self.tokenizer.decode_batch(out[:, width:].tolist(), skip_special_tokens=False)
-        return [text.partition(END)[0] for text in texts]
-
-    @torch.inference_mode()
-    def nats_per_token(self, split: Split, count: int) -> float:
-        """The mean loss of the assistant's tokens over so many conversations of the mixture."""
-        samples = step_samples(self.tokenizer, SEED, split, 0, count, 2048)
-        nats = 0.0
-        for batch in micro_batches(self.tokenizer, samples, 4096):
-            logits = self.model(input_ids=batch.ids[:, :-1].to(self.device)).logits
-            learn = batch.learn[:, 1:].to(self.device)
-            targets = batch.ids[:, 1:].to(self.device)[learn]
-            nats += float(torch.nn.functional.cross_entropy(logits[learn].float(), targets, reduction="sum"))
-        return nats / sum(sum(sample.learn) for sample in samples)
 
 
 def examine(examinee: Examinee, questions: list[Question], batch: int) -> dict[str, list[tuple[Question, str]]]:
@@ -107,31 +66,52 @@ def _percent(right: Sequence[bool]) -> float:
     return round(100 * sum(right) / len(right), 1)
 
 
+def _mistakes(answers: list[tuple[Question, str]]) -> list[dict[str, str]]:
+    wrong = [(q, a) for q, a in answers if not is_right(q, a)]
+    return [
+        {"prompt": prompt_of(q.sample), "expected": answer_of(q.sample), "answer": a} for q, a in wrong[:MISTAKES_SHOWN]
+    ]
+
+
 def measure(examinee: Examinee, count: int, batch: int) -> dict[str, Any]:
-    """The whole examination."""
-    results: dict[str, Any] = {"questions_per_subject": count, "splits": {}}
+    """The whole examination: by split, the share of exact answers, the first mistakes, and every answer."""
+    splits: dict[str, Any] = {}
     for split in HELD_OUT:
         questions = [q for subject in SUBJECTS for q in draw_questions(SEED, split, subject, count)]
         answers = examine(examinee, questions, batch)
         marks = {subject: [is_right(q, a) for q, a in answers[subject]] for subject in SUBJECTS}
-        mistakes = {
-            subject: [
-                {"prompt": prompt_of(q.sample), "expected": answer_of(q.sample), "answer": a}
-                for q, a in pairs
-                if not is_right(q, a)
-            ][:3]
-            for subject, pairs in answers.items()
-        }
-        results["splits"][str(split)] = {
-            "perplexity": round(float(torch.tensor(examinee.nats_per_token(split, 400)).exp()), 3),
+        splits[str(split)] = {
             "percent_exact": {subject: _percent(right) for subject, right in marks.items()},
             "percent_exact_of_groups": {
                 g: _percent([m for s in subjects for m in marks[s]]) for g, subjects in GROUPS.items()
             },
-            "mistakes": mistakes,
+            "mistakes": {subject: _mistakes(pairs) for subject, pairs in answers.items()},
+            "answers": {subject: [a for _, a in answers[subject]] for subject in SUBJECTS},
         }
-    results["conversation"] = converse(examinee, CONVERSATION)
-    return results
+    return splits
+
+
+def compare(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Two measurements of the same questions side by side; takes their `answers` out."""
+    compared: dict[str, Any] = {}
+    for split, measured in one.items():
+        pairs = [
+            pair
+            for subject, answers in measured.pop("answers").items()
+            for pair in zip(answers, other[split]["answers"][subject], strict=True)
+        ]
+        scores = {"one": measured["percent_exact_of_groups"], "other": other[split]["percent_exact_of_groups"]}
+        subjects = [(measured["percent_exact"][s], other[split]["percent_exact"][s]) for s in SUBJECTS]
+        compared[split] = {
+            "percent_exact_of_groups_through_tidemill": scores["other"],
+            "percent_exact_through_tidemill": other[split]["percent_exact"],
+            "largest_difference_of_a_group": round(max(abs(scores["one"][g] - scores["other"][g]) for g in GROUPS), 1),
+            "largest_difference_of_a_subject": round(max(abs(a - b) for a, b in subjects), 1),
+            "difference_over_all": round(abs(sum(a - b for a, b in subjects)) / len(subjects), 2),
+            "answers": len(pairs),
+            "answers_that_differ": sum(a != b for a, b in pairs),
+        }
+    return compared
 
 
 def _row(title: str, cells: Sequence[str]) -> str:
@@ -145,12 +125,12 @@ def table(results: dict[str, Any]) -> str:
     for title, key in (("**{}**", "percent_exact_of_groups"), ("{}", "percent_exact")):
         for name in splits["new_names"][key]:
             rows += [_row(title.format(name), [f"{splits[str(split)][key][name]:.1f} %" for split in HELD_OUT])]
-    rows += [_row("perplexity of the answers", [f"{splits[str(split)]['perplexity']:.3f}" for split in HELD_OUT])]
+    if all("perplexity" in splits[str(split)] for split in HELD_OUT):
+        rows += [_row("perplexity of the answers", [f"{splits[str(split)]['perplexity']:.3f}" for split in HELD_OUT])]
     return "\n".join(rows) + "\n"
 
 
-def main() -> None:
-    """Examine an exported model on new names and on new templates."""
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--model", type=Path, default=BUNDLED)
     parser.add_argument("--out", type=Path, default=Path("training/results/evaluation.json"))
@@ -158,24 +138,68 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=50)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument(
+        "--through",
+        choices=("transformers", "tidemill", "both"),
+        default="transformers",
+        help="who computes; `both` compares the answers to the same questions",
+    )
+    parser.add_argument(
         "--dtype",
         choices=("float32", "bfloat16"),
         default="float32",
         help="the arithmetic; weights are bf16 either way",
     )
-    parser.add_argument("--device", default="cpu")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    started = time.perf_counter()
-    examinee = Examinee(arguments.model, getattr(torch, arguments.dtype), arguments.device)
-    results = measure(examinee, arguments.count, arguments.batch)
-    results |= {"seconds": round(time.perf_counter() - started), "dtype": arguments.dtype}
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
-    arguments.out.with_suffix(".md").write_text(table(results))
+    parser.add_argument("--device", default="cpu", help="of transformers; Tidemill computes on the CPU")
+    return parser.parse_args()
+
+
+def _through_transformers(options: argparse.Namespace) -> dict[str, Any]:
+    examinee = ThroughTransformers(options.model, options.dtype, options.device)
+    splits = measure(examinee, options.count, options.batch)
+    for split in HELD_OUT:
+        nats = examinee.nats_per_token(SEED, split, PERPLEXITY_CONVERSATIONS)
+        splits[str(split)]["perplexity"] = round(math.exp(nats), 3)
+    return {"splits": splits, "conversation": converse(examinee, CONVERSATION)}
+
+
+def _through_tidemill(options: argparse.Namespace) -> dict[str, Any]:
+    with ThroughTidemill(options.model, options.dtype, options.batch) as examinee:
+        return {
+            "splits": measure(examinee, options.count, options.batch),
+            "conversation": converse(examinee, CONVERSATION),
+        }
+
+
+def _report(results: dict[str, Any], out: Path) -> None:
+    for measured in results["splits"].values():
+        measured.pop("answers", None)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    out.with_suffix(".md").write_text(table(results))
     print(table(results))
     for remark, answer in results["conversation"]:
         print(f"> {remark}\n{answer}\n")
+    if "comparison" in results:
+        print(json.dumps(results["comparison"], indent=1))
+
+
+def main() -> None:
+    """Examine an exported model on new names and on new templates."""
+    options = _options()
+    torch.set_num_threads(options.threads)
+    started = time.perf_counter()
+    results: dict[str, Any] = {"questions_per_subject": options.count, "through": options.through}
+    if options.through != "tidemill":
+        results |= _through_transformers(options)
+    if options.through != "transformers":
+        own = _through_tidemill(options)
+        if options.through == "both":
+            results["comparison"] = compare(results["splits"], own["splits"])
+            results["same_conversation"] = results["conversation"] == own["conversation"]
+        else:
+            results |= own
+    results |= {"seconds": round(time.perf_counter() - started), "dtype": options.dtype}
+    _report(results, options.out)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ A name belongs to one side for ever: the side is a checksum of the name, so no l
 import zlib
 from random import Random
 
-from training.vocabulary import CITIES, FIRST_NAMES
+from training.vocabulary import CITIES, FIRST_NAMES, FOODS, GOODS, HOBBIES, OUTSIDE, REVIEWED, SPOTS, THINGS
 
 ONSETS = (
     "B",
@@ -99,6 +99,9 @@ WILD_CONSONANTS = (
     "ns",
 )
 WILD_VOWELS = (*"aeiouy", "ee", "oo", "ou", "ie", "au", "uo", "oa", "ue", "ei", "eo")
+SCRAPS = tuple(
+    word for listed in (FOODS, GOODS, HOBBIES, OUTSIDE, REVIEWED, SPOTS, THINGS) for word in " ".join(listed).split()
+)
 HELD_OUT_EVERY = 8
 COMMON_SHARE = 0.25
 
@@ -129,6 +132,19 @@ def wild_name(rng: Random, held_out: bool) -> str:
             parts.insert(0, rng.choice(WILD_VOWELS))
         name = "".join(parts).capitalize()
         if is_held_out(name) == held_out:
+            return name
+
+
+def patched_name(rng: Random, held_out: bool) -> str:
+    """A name of scraps of plain words ("Canthoff"), from the wanted side of the line; real names have such letters."""
+    while True:
+        parts: list[str] = []
+        for _ in range(rng.randint(2, 3)):
+            word = rng.choice(SCRAPS).lower()
+            start = rng.randint(0, max(0, len(word) - 2))
+            parts.append(word[start : start + rng.randint(1, 4)])
+        name = "".join(letter for letter in "".join(parts) if letter.isalpha()).capitalize()
+        if len(name) > 2 and is_held_out(name) == held_out:
             return name
 
 

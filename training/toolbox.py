@@ -5,6 +5,7 @@ A slot is a kind of argument: what it may be called, how a request mentions it, 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from training.sample import Parameter, Tool
@@ -107,6 +108,8 @@ class Job:
     arguments: dict[str, Any]
     result: dict[str, Any]
     answer: str
+    again: Callable[[World], "Job"] | None = None
+    """Another request for the same tool, where one can be drawn."""
 
 
 def made_up(world: World, noun: str) -> Job:
@@ -119,9 +122,13 @@ def made_up(world: World, noun: str) -> Job:
         if name not in names:
             slots.append(slot)
             names.append(name)
-    values = [slot.draw(world) for slot in slots]
-    parameters = tuple(Parameter(name, slot.type) for name, slot in zip(names, slots, strict=True))
-    phrases = [world.pick(slot.phrases).format(v=value) for slot, value in zip(slots, values, strict=True)]
+    return _made_up_job(world, verb, noun, tuple(zip(names, slots, strict=True)))
+
+
+def _made_up_job(world: World, verb: str, noun: str, slots: tuple[tuple[str, Slot], ...]) -> Job:
+    values = {name: slot.draw(world) for name, slot in slots}
+    parameters = tuple(Parameter(name, slot.type) for name, slot in slots)
+    phrases = [world.pick(slot.phrases).format(v=values[name]) for name, slot in slots]
     world.rng.shuffle(phrases)
     reference = world.pick("ABCDEFGHKLMNPRSTUVWXYZ") + str(world.number(100, 999))
     outcomes: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -131,8 +138,14 @@ def made_up(world: World, noun: str) -> Job:
         (f"The price is {(price := world.number(3, 400))} euros.", {"price": price, "currency": "euros"}),
     )
     answer, result = world.pick(outcomes)
-    tool = Tool(f"{verb}_{noun}", f"{verb.capitalize()} a {noun}.", parameters)
-    return Job(tool, f"{verb} a {noun} {' '.join(phrases)}", dict(zip(names, values, strict=True)), result, answer)
+    return Job(
+        Tool(f"{verb}_{noun}", f"{verb.capitalize()} a {noun}.", parameters),
+        f"{verb} a {noun} {' '.join(phrases)}",
+        values,
+        result,
+        answer,
+        again=partial(_made_up_job, verb=verb, noun=noun, slots=slots),
+    )
 
 
 def weather(world: World) -> Job:

@@ -76,10 +76,12 @@ def main() -> None:
         "--steps", type=int, default=6_000, help="steps at full rate from the very beginning; 0 to branch"
     )
     parser.add_argument("--decay-steps", type=int, default=600, help="steps of falling rates after those; 0 for none")
+    parser.add_argument("--decay-start-ratio", type=float, default=1.0, help="share of the rates the fall starts from")
     parser.add_argument("--save-every", type=int, default=250)
     parser.add_argument("--keep-every", type=int, default=2_000)
     parser.add_argument("--curve-every", type=int, default=10)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="threads that share the micro-batches")
+    parser.add_argument("--compile", action="store_true", help="fuse small operations; needs a C++ compiler")
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -92,10 +94,12 @@ def main() -> None:
         if (found := checkpoint.find(arguments.start_from)) is None:
             parser.error(f"no checkpoint at {arguments.start_from}")
         trainer.branch(checkpoint.load(found))
+    if arguments.compile:
+        trainer.compile()
     files = Files(arguments.out, arguments.save_every, arguments.keep_every, arguments.curve_every)
     run(trainer, files, arguments.steps)
     if arguments.decay_steps:
-        trainer.decay(arguments.decay_steps)
+        trainer.decay(arguments.decay_steps, arguments.decay_start_ratio)
         run(trainer, files, trainer.last_step)
 
 

@@ -42,6 +42,7 @@ def rate_ratio(progress: Progress, warmup_steps: int) -> float:
     """The share of the plateau's rates at the coming step: a linear rise, a plateau, a linear fall when asked for."""
     ratio = min(1.0, (progress.num_steps + 1) / warmup_steps)
     if progress.decay_from is not None and progress.decay_steps is not None:
+        ratio *= progress.decay_start_ratio
         ratio *= max(0.0, 1 - (progress.num_steps - progress.decay_from) / progress.decay_steps)
     return ratio
 
@@ -66,6 +67,11 @@ class Trainer:
         self.model.to(torch.bfloat16)
         self.progress = Progress(recipe.seed, recipe.shape)
 
+    def compile(self) -> None:
+        """Let PyTorch fuse the layers' small operations: a sixth less work for a minute's wait at the start."""
+        for layer in self.model.layers:
+            layer.compile(dynamic=True)
+
     def resume(self, checkpoint: Checkpoint) -> None:
         """Take up where a checkpoint stopped."""
         self.progress = checkpoint.progress
@@ -74,12 +80,17 @@ class Trainer:
     def branch(self, checkpoint: Checkpoint) -> None:
         """Go on from another training's checkpoint, at full rates whatever that one had planned."""
         self.resume(checkpoint)
-        self.progress = replace(self.progress, decay_from=None, decay_steps=None)
+        self.progress = replace(self.progress, decay_from=None, decay_steps=None, decay_start_ratio=1.0)
 
-    def decay(self, num_steps: int) -> None:
+    def decay(self, num_steps: int, start_ratio: float = 1.0) -> None:
         """From here on let the rates fall to nothing within so many steps; a fall already begun stays as it is."""
         if self.progress.decay_from is None:
-            self.progress = replace(self.progress, decay_from=self.progress.num_steps, decay_steps=num_steps)
+            self.progress = replace(
+                self.progress,
+                decay_from=self.progress.num_steps,
+                decay_steps=num_steps,
+                decay_start_ratio=start_ratio,
+            )
 
     @property
     def last_step(self) -> int:

@@ -62,14 +62,16 @@ def with_article(noun: str) -> str:
 class World:
     """Draws for one sample; two worlds with the same stream and split draw the same.
 
-    `wild_names` is the share of names that are made of any letters rather than of syllables.
+    `wild_names` is the share of names that are made of any letters rather than of syllables, `patched_names` that of
+    names pieced together from plain words.
     """
 
-    def __init__(self, rng: Random, split: Split, wild_names: float = 0.0) -> None:
+    def __init__(self, rng: Random, split: Split, wild_names: float = 0.0, patched_names: float = 0.0) -> None:
         self.rng = rng
         self.split = split
         self._held_out = split is not Split.TRAIN
         self._wild_names = wild_names
+        self._patched_names = patched_names
         self._used: set[str] = set()
 
     def pick(self, options: Sequence[T]) -> T:
@@ -99,8 +101,11 @@ class World:
         return True
 
     def _name(self, draw: Callable[[Random, bool], str]) -> str:
-        wild = self._wild_names > 0 and self.chance(self._wild_names)
-        return (names.wild_name if wild else draw)(self.rng, self._held_out)
+        if self._wild_names > 0 and self.chance(self._wild_names):
+            draw = names.wild_name
+        elif self._patched_names > 0 and self.chance(self._patched_names):
+            draw = names.patched_name
+        return draw(self.rng, self._held_out)
 
     def person(self, surname: float = 0.2) -> Person:
         """Somebody not drawn before; `surname` is the chance of a full name."""

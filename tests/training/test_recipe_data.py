@@ -9,9 +9,9 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 
 from training import facts, names
-from training.batches import encode, micro_batches, step_samples
+from training.batches import Encoded, encode, micro_batches, step_samples
 from training.examination import SUBJECTS, draw_questions, is_right
-from training.mixture import WILD_FROM, draw_sample, with_right_articles
+from training.mixture import LATER_FROM, WILD_FROM, draw_sample, sample_of, with_right_articles
 from training.sample import (
     Message,
     Parameter,
@@ -24,8 +24,12 @@ from training.sample import (
     render,
     tool_schema,
 )
+from training.tasks.answering import NOT_SAID, studying
+from training.tasks.calling import NO_TOOL, errands
+from training.tasks.extraction import records
 from training.tokenizer import TEMPLATE_FILE
 from training.train import BUNDLED
+from training.vocabulary import FIRST_NAMES
 from training.world import Split, Templates, World
 
 
@@ -62,7 +66,9 @@ def test_a_known_conversation_has_not_changed() -> None:
     )
 
 
-@pytest.mark.parametrize("draw", [names.person_name, names.place_name, names.surname, names.wild_name])
+@pytest.mark.parametrize(
+    "draw", [names.person_name, names.place_name, names.surname, names.wild_name, names.patched_name]
+)
 def test_held_out_names_are_never_trained_on(draw: object) -> None:
     assert callable(draw)
     rng = Random(5)
@@ -90,6 +96,55 @@ def test_names_of_any_letters_come_later_and_in_training_only() -> None:
     assert "quu" not in early.lower()
     examined = "".join(_text(draw_sample(1, Split.NEW_NAMES, WILD_FROM + i)) for i in range(300))
     assert "quu" not in examined.lower()
+
+
+def test_later_conversations_ask_more_of_each_passage_and_each_list_of_tools() -> None:
+    drawn = [draw_sample(1, Split.TRAIN, LATER_FROM + i) for i in range(300)]
+    assert {"studying", "errands", "records"} <= {sample.task for sample in drawn}
+    assert drawn == [draw_sample(1, Split.TRAIN, LATER_FROM + i) for i in range(300)]
+    earlier = {draw_sample(1, Split.TRAIN, LATER_FROM - 1 - i).task for i in range(300)}
+    assert not earlier & {"studying", "errands", "records"}
+
+
+def test_no_held_out_first_name_is_ever_trained_on() -> None:
+    texts = [_text(draw_sample(1, Split.TRAIN, LATER_FROM + i)) for i in range(400)]
+    held_out = [name for name in FIRST_NAMES if names.is_held_out(name) and name != "Will"]
+    assert held_out
+    assert not [name for name in held_out if any(f" {name} " in text for text in texts)]
+
+
+def test_a_studied_passage_is_never_asked_the_same_twice() -> None:
+    for index in range(80):
+        messages = sample_of(studying, World(Random(index), Split.TRAIN)).messages
+        questions = [message.content for message in messages[2::2]]
+        assert len(set(questions)) == len(questions)
+        assert len(messages) >= 4
+    answers = {m.content for i in range(20) for m in sample_of(studying, World(Random(i), Split.TRAIN)).messages[1::2]}
+    assert NOT_SAID in answers
+    assert len(answers) > 20
+
+
+def test_errands_call_only_what_is_offered() -> None:
+    refused = repeated = 0
+    for index in range(80):
+        sample = sample_of(errands, World(Random(index), Split.TRAIN))
+        offered = {tool.name: {p.name for p in tool.parameters if p.required} for tool in sample.tools}
+        called = [call for message in sample.messages for call in message.tool_calls]
+        assert all(offered[call.name] <= set(call.arguments) for call in called)
+        repeated += len({call.name for call in called}) < len(called)
+        refused += sum(message.content == NO_TOOL for message in sample.messages)
+    assert refused > 40
+    assert repeated > 10
+
+
+def test_records_hold_the_keys_asked_for_in_their_order() -> None:
+    for index in range(80):
+        messages = sample_of(records, World(Random(index), Split.TRAIN)).messages
+        assert len(messages) >= 4
+        for question, answer in zip(messages[2::2], messages[3::2], strict=True):
+            keys = list(json.loads(answer.content))
+            places = [question.content.index(key) for key in keys]
+            assert places == sorted(places)
 
 
 def test_new_templates_are_used_only_in_their_split() -> None:
@@ -166,6 +221,13 @@ def test_micro_batches_keep_every_conversation_and_the_limit(tokenizer: Tokenize
     assert sum(len(batch.ids) for batch in batches) == len(samples)
     assert sum(int(batch.learn.sum()) for batch in batches) == sum(sum(one.learn) for one in samples)
     assert all(len(batch.ids) == 1 or batch.ids.numel() <= 1024 + 8 * len(batch.ids) for batch in batches)
+
+
+def test_micro_batches_are_cut_so_that_little_is_padding() -> None:
+    samples = [Encoded([5] * length, [True] * length) for length in (8, 8, 8, 8, 8, 8, 800)]
+    tokenizer = Tokenizer.from_file(str(BUNDLED / "tokenizer.json"))
+    shapes = [tuple(batch.ids.shape) for batch in micro_batches(tokenizer, samples, 10_000)]
+    assert shapes == [(6, 8), (1, 800)]
 
 
 @pytest.mark.parametrize("subject", sorted(SUBJECTS))

@@ -66,6 +66,7 @@ def test_rates_rise_stay_and_fall() -> None:
     falling = replace(progress, num_steps=75, decay_from=50, decay_steps=100)
     assert rate_ratio(falling, 2) == 0.75
     assert rate_ratio(replace(falling, num_steps=150), 2) == 0.0
+    assert rate_ratio(replace(falling, decay_start_ratio=0.4), 2) == pytest.approx(0.3)
 
 
 def test_a_run_writes_checkpoints_and_a_curve_that_can_be_drawn(tokenizer: Tokenizer, tmp_path: Path) -> None:

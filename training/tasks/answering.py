@@ -42,6 +42,7 @@ LEADS = (
 TAILS = ("", "", "", "", " Please answer.", "\nAnswer:", " Answer from the passage.", "\nA:", " Use only the text.")
 BREAKS = ("\n\n", "\n", " ", "\n---\n")
 COMPOSED_SHARE = 0.65
+SHORT_SHARE = 0.7
 
 NOT_SAID = "The passage does not say."
 
@@ -79,8 +80,11 @@ def _set_out(world: World, passage: str, question: str) -> str:
     return world.pick(BREAKS).join((told, asked) if world.chance(0.7) else (asked, told))
 
 
-def _ask(world: World, passage: Passage, num_turns: int, missing: float) -> list[Message]:
-    """Questions and answers about a passage that comes with the first; a question is never asked twice."""
+def _ask(world: World, passage: Passage, num_turns: int, missing: float, insist: bool = False) -> list[Message]:
+    """Questions and answers about a passage that comes with the first.
+
+    A question is never asked twice: one drawn again ends the talk, or is left out if the talk is to `insist`.
+    """
     messages: list[Message] = []
     asked: set[str] = set()
     about = passage.people[0] if len(passage.people) == 1 else None
@@ -90,6 +94,8 @@ def _ask(world: World, passage: Passage, num_turns: int, missing: float) -> list
         else:
             question, answer, about = ask_known(world, passage, about)
         if question in asked:
+            if insist:
+                continue
             break
         asked.add(question)
         messages += [
@@ -105,6 +111,21 @@ def answering(world: World, missing: float = 0.3) -> Exchange:
     passage = draw_passage(world, num_people, world.number(num_people + 1, num_people * 2 + 2))
     messages = _ask(world, passage, world.number(1, 5), missing)
     return Exchange("not_said" if messages[-1].content == NOT_SAID else "answering", tuple(messages), joins=False)
+
+
+def studying(world: World) -> Exchange:
+    """Several questions about one passage, so that each passage teaches more; most passages are short.
+
+    In a short one there is little to confuse: it is where the model learns to tell whether a thing is said at all.
+    """
+    if world.chance(SHORT_SHARE):
+        passage = draw_passage(world, world.number(1, 2), world.number(1, 2))
+        num_turns = world.number(3, 5)
+    else:
+        num_people = world.number(1, 3)
+        passage = draw_passage(world, num_people, world.number(num_people + 1, num_people * 2 + 2))
+        num_turns = world.number(4, 7)
+    return Exchange("studying", tuple(_ask(world, passage, num_turns, 0.4, insist=True)), joins=False)
 
 
 def long_answering(world: World) -> Exchange:

@@ -1,6 +1,7 @@
 """Calls of a tool from a given list, the use of its result, and the times when no tool fits."""
 
 import json
+from collections.abc import Iterable
 
 from training.exchange import Exchange, ask, call, reply
 from training.sample import Message, Tool, ToolCall
@@ -48,6 +49,7 @@ QUESTION_FRAMES = Templates(
     ("I keep asking myself, {r}?",),
 )
 QUESTION_WORDS = ("what", "how", "is")
+SHORT_SHARE = 0.75
 NO_TOOL = "I have no tool for that."
 
 
@@ -57,19 +59,29 @@ def _job(world: World) -> Job:
     return made_up(world, world.pick(NOUNS)) if world.chance(0.55) else world.pick(KNOWN_JOBS)(world)
 
 
+def _differs(tool: Tool, others: Iterable[Tool]) -> bool:
+    """Whether a tool does something else than all the others."""
+    words = set(tool.name.split("_"))
+    return all(
+        tool.name != other.name
+        and tool.description != other.description
+        and not ("weather" in words and "weather" in other.name)
+        for other in others
+    )
+
+
+def _jobs(world: World, taken: Tool, count: int) -> list[Job]:
+    """So many jobs for tools that differ from each other and from the one that is `taken`."""
+    jobs: list[Job] = []
+    while len(jobs) < count:
+        job = _job(world)
+        if _differs(job.tool, [taken, *(other.tool for other in jobs)]):
+            jobs.append(job)
+    return jobs
+
+
 def _others(world: World, taken: Tool, count: int) -> list[Tool]:
-    tools: list[Tool] = []
-    while len(tools) < count:
-        tool = _job(world).tool
-        words = set(tool.name.split("_"))
-        if all(
-            tool.name != t.name
-            and tool.description != t.description
-            and not ("weather" in words and "weather" in t.name)
-            for t in [taken, *tools]
-        ):
-            tools.append(tool)
-    return tools
+    return [job.tool for job in _jobs(world, taken, count)]
 
 
 def _request(world: World, text: str) -> str:
@@ -112,6 +124,39 @@ def two_calls(world: World) -> Exchange:
     request = job.request.replace(city, f"{city} and {other}")
     calls = call(*(ToolCall(job.tool.name, {key: name, **dict(rest)}) for name in (city, other)))
     return Exchange("calling", (ask(_request(world, request)), calls), tools=_offer(world, job.tool), joins=False)
+
+
+def _served(world: World, job: Job) -> list[Message]:
+    return [
+        ask(_request(world, job.request)),
+        call(ToolCall(job.tool.name, job.arguments)),
+        Message("tool", json.dumps(job.result, ensure_ascii=False)),
+        reply(job.answer),
+    ]
+
+
+def errands(world: World) -> Exchange:
+    """Several requests in a row with one list of tools, some of which none of them can serve.
+
+    A tool may be asked for twice or never: whether one fits can only be told from the list, not from the talk so far.
+    """
+    is_short = world.chance(SHORT_SHARE)
+    num_offered = world.number(1, 2 if is_short else 5)
+    jobs = _jobs(world, Tool("", "", ()), num_offered + world.number(1, 2))
+    at_hand, missing = jobs[:num_offered], jobs[num_offered:]
+    messages: list[Message] = []
+    for _ in range(world.number(2, 3 if is_short else 5)):
+        if missing and world.chance(0.5):
+            messages += [ask(_request(world, missing.pop().request)), reply(NO_TOOL)]
+        elif at_hand:
+            job = world.pick(at_hand)
+            at_hand.remove(job)
+            if job.again is not None:
+                at_hand.append(job.again(world))
+            messages += _served(world, job)
+    tools = [job.tool for job in jobs[:num_offered]]
+    world.rng.shuffle(tools)
+    return Exchange("errands", tuple(messages), tools=tuple(tools), joins=False)
 
 
 def offered(world: World) -> tuple[Tool, ...]:

@@ -2,7 +2,7 @@
 
 import json
 
-from training.exchange import Exchange, turns
+from training.exchange import Exchange, ask, reply, turns
 from training.phrasing import Asks, request
 from training.vocabulary import EVENTS, GOODS, JOBS
 from training.world import Templates, World, with_article
@@ -133,16 +133,55 @@ def _list_keys(world: World, keys: list[str]) -> str:
     return "the " + ", ".join(keys[:-1]) + " and " + keys[-1]
 
 
-def extraction(world: World) -> Exchange:
-    """One text of one or two sentences and one JSON object."""
-    text, values = _draw(world)
+def _choose_keys(world: World, values: dict[str, Value]) -> list[str]:
     keys = list(values)
     if world.chance(0.5):
         keys = world.some(keys, world.number(2, len(keys)))
     if world.chance(0.2):
         keys.insert(world.number(0, len(keys)), world.pick([key for key in OTHER_KEYS if key not in values]))
-    answer = json.dumps({key: values.get(key) for key in keys}, ensure_ascii=False)
-    return turns("extraction", request(world, REQUESTS, ASKS, text, keys=_list_keys(world, keys)), answer)
+    return keys
+
+
+def _record(values: dict[str, Value], keys: list[str]) -> str:
+    return json.dumps({key: values.get(key) for key in keys}, ensure_ascii=False)
+
+
+def extraction(world: World) -> Exchange:
+    """One text of one or two sentences and one JSON object."""
+    text, values = _draw(world)
+    keys = _choose_keys(world, values)
+    question = request(world, REQUESTS, ASKS, text, keys=_list_keys(world, keys))
+    return turns("extraction", question, _record(values, keys))
+
+
+AGAIN = Templates(
+    (
+        "Now {keys}.",
+        "Now give me {keys} as JSON.",
+        "And {keys}?",
+        "Extract {keys} as JSON.",
+        "Again, with the keys {keys}.",
+        "The same text, but {keys}.",
+        "Return JSON with {keys}.",
+        "Now a JSON object with {keys}, please.",
+    ),
+    ("This time I would like {keys}.",),
+)
+
+
+def records(world: World) -> Exchange:
+    """Two to four JSON objects from one text, each with the keys asked for."""
+    text, values = _draw(world)
+    keys = _choose_keys(world, values)
+    messages = [
+        ask(request(world, REQUESTS, ASKS, text, keys=_list_keys(world, keys))),
+        reply(_record(values, keys)),
+    ]
+    for _ in range(world.number(1, 3)):
+        keys = _choose_keys(world, values)
+        world.rng.shuffle(keys)
+        messages += [ask(world.say(AGAIN, keys=_list_keys(world, keys))), reply(_record(values, keys))]
+    return Exchange("records", tuple(messages))
 
 
 PEOPLE_REQUESTS = Templates(
