@@ -18,6 +18,8 @@ from tests.fakes.metrics_page import read_metrics, wait_for_metric
 
 pytestmark = pytest.mark.soak
 GREEDY = {"model": "minnow", "temperature": 0, "ignore_eos": True, "stream": True}
+LEDGER_FILES = 3
+"""The store of the books opens with its first entry: the database, its log and the log's index."""
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ async def test_disconnect_storm(server: LiveServer) -> None:
     await asyncio.gather(*(one(seed) for seed in range(2000)))
     assert wait_for_metric(server.url, "vllm:kv_cache_usage_perc", 0.0, seconds=2.0) == 0.0
     assert wait_for_metric(server.url, "vllm:num_requests_running", 0.0, seconds=2.0) == 0.0
-    assert api.num_fds() <= descriptors + 2
+    assert api.num_fds() <= descriptors + LEDGER_FILES + 2
 
 
 async def test_slow_readers(server: LiveServer) -> None:
