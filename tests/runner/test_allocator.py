@@ -18,7 +18,8 @@ def faults():
 
 torch.set_num_threads(1)
 before = faults()
-print(json.dumps([before, keep_freed_memory(), faults()]))
+# A small object may land in the block that was freed, a few times: then the heap has settled.
+print(json.dumps([before, keep_freed_memory(), min(faults() for _ in range(16))]))
 """
 
 
