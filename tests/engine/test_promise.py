@@ -10,6 +10,7 @@ from tidemill.core.objectives import Objectives
 from tidemill.core.requests import Accepted, FinishReason
 from tidemill.core.stats import PromiseOutcome
 from tidemill.cost.step_times import CostParameters
+from tidemill.engine.client.events import EngineDied
 from tidemill.engine.protocol import Ready, SequenceOutput, StepOutput
 
 SLOW = CostParameters(
@@ -56,6 +57,41 @@ async def test_what_would_miss_its_own_promise_is_refused_with_the_wait(make_sta
     assert caught.value.retry_after_seconds == 1.0
     assert [outcome.is_refused for outcome in outcomes] == [True]
     assert stage.client.num_outstanding == 0
+
+
+async def test_what_the_cache_holds_is_not_reckoned_again(make_stage: MakeStage) -> None:
+    stage, engine, _ = await staged(make_stage)
+    talk = "x" * 300
+    hasty = msgspec.structs.replace(ask(stage.client, talk + " And?"), objectives=Objectives(ttft_seconds=0.1))
+    with pytest.raises(OverloadedError):
+        await anext(stage.client.generate(hasty))
+    await anext(first := stage.client.generate(ask(stage.client, talk, max_tokens=2)))
+    (submit,) = await engine.submitted(1)
+    await engine.say(submit.sequence_id, "ab", finish(FinishReason.LENGTH), first=True)
+    async for _ in first:
+        pass
+    other = msgspec.structs.replace(hasty, cache_salt="of another owner")
+    with pytest.raises(OverloadedError):
+        await anext(stage.client.generate(other))
+    again = stage.client.generate(hasty)
+    assert isinstance(await anext(again), Accepted)
+    await again.aclose()
+
+
+async def test_a_restarted_engine_has_nothing_cached(make_stage: MakeStage) -> None:
+    stage, engine, _ = await staged(make_stage)
+    await anext(first := stage.client.generate(ask(stage.client, "x" * 300, max_tokens=2)))
+    (submit,) = await engine.submitted(1)
+    await engine.say(submit.sequence_id, "ab", finish(FinishReason.LENGTH), first=True)
+    async for _ in first:
+        pass
+    engine.exit()
+    await stage.log.until(lambda: stage.log.num_of(EngineDied) == 1)
+    await stage.time.advance(1.1)
+    await stage.ready_engine()
+    hasty = msgspec.structs.replace(ask(stage.client, "x" * 300), objectives=Objectives(ttft_seconds=0.1))
+    with pytest.raises(OverloadedError):
+        await anext(stage.client.generate(hasty))
 
 
 async def test_a_deadline_counts_the_whole_answer(make_stage: MakeStage) -> None:

@@ -14,7 +14,8 @@ from tidemill.core.requests import SamplingParams
 from tidemill.core.stats import PromiseOutcome
 from tidemill.cost.model import CostModel
 from tidemill.cost.store import CostStore
-from tidemill.engine.client.promise import Offer, Promise
+from tidemill.engine.client.offer import Offer, OfferedPrompt
+from tidemill.engine.client.promise import Promise
 from tidemill.engine.core.calibration import calibrate, synthetic_steps
 from tidemill.engine.core.cost_keeper import CostKeeper
 from tidemill.engine.core.simulated import SimulatedRunner, simulated_layout
@@ -190,8 +191,9 @@ class PromiseRig:
     def _take(self, arrival: Arrival) -> None:
         sequence_id = len(self._answers) + 1
         answer = self._answers[sequence_id] = Answer(arrival)
+        prompt = OfferedPrompt(arrival.num_prompt_tokens, num_cached=0, chain=None)
         offer = Offer(
-            num_prompt_tokens=(arrival.num_prompt_tokens,),
+            prompts=(prompt,),
             max_new_tokens=arrival.num_output_tokens,
             is_length_asked=True,
             priority=arrival.priority,
@@ -219,7 +221,7 @@ class PromiseRig:
         )
         if prediction is not None:
             answer.predicted_seconds, answer.p99_seconds = prediction.ttft_seconds, prediction.p99_ttft_seconds
-        self.promise.submitted(submit, offer, prediction)
+        self.promise.submitted(submit, prompt, offer, prediction)
         self.scheduler.add(to_request(submit, frozenset(), arrival.seconds))
 
 

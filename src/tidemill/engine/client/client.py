@@ -163,9 +163,10 @@ class EngineClient:
             if self._accounts is not None:
                 lengths = [len(prompt.token_ids) for prompt in prompts]
                 self._accounts.opened(request.request_id, request.tenant, first_id, lengths, request.n)
-            for submit in submissions(request, prompts, first_id, offer.objectives, self._clock() - arrival):
+            submits = submissions(request, prompts, first_id, offer.objectives, self._clock() - arrival)
+            for submit, prompt in zip(submits, offer.prompts, strict=True):
                 self._by_sequence[submit.sequence_id] = generation
-                self._promise.submitted(submit, offer, prediction)
+                self._promise.submitted(submit, prompt, offer, prediction)
                 connection.send(submit)
             yield Accepted(
                 num_prompt_tokens=tuple(len(prompt.token_ids) for prompt in prompts),
@@ -275,7 +276,7 @@ class EngineClient:
         self._retry_at = None
         self._num_starts += 1
         self._prompt_work.serve(info.max_model_len)
-        self._promise.learnt(info.costs)
+        self._promise.engine_ready(info)
         self._models = (describe_model(self._settings.model, self._folder, self._text, info, self._digest),)
         self._on_event(EngineLoaded(self._num_starts, info))
 

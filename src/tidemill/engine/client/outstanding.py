@@ -1,9 +1,11 @@
 """What the engine has of this client, seen from here: a mirror of its sequences, as far as frames tell."""
 
 from collections.abc import Iterable, Iterator
+from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 
 from tidemill.core.objectives import Objectives
+from tidemill.engine.client.known_prefixes import BlockChain
 from tidemill.scheduler.fair_share import FairShare
 from tidemill.scheduler.forecast import PromptAhead, StreamAhead
 from tidemill.scheduler.prompt_order import Rank
@@ -28,6 +30,9 @@ class OutstandingSequence:
     predicted_ttft_seconds: float | None = None
     p99_ttft_seconds: float | None = None
     yields: bool = False
+    chain: BlockChain | None = None
+    num_expected_cached: int = 0
+    """Leading tokens that the engine is thought to find in its prefix cache; what it says of its progress overrides."""
     num_computed: int = 0
     num_output_tokens: int = 0
     first_token_at: float | None = None
@@ -37,6 +42,11 @@ class OutstandingSequence:
     def is_stream(self) -> bool:
         """Whether it has its first token."""
         return self.first_token_at is not None
+
+    @property
+    def num_done(self) -> int:
+        """Prompt tokens that need no computing any more, as far as is known."""
+        return self.num_computed or self.num_expected_cached
 
 
 class OutstandingSequences:
@@ -80,17 +90,19 @@ class OutstandingSequences:
         for sequence_id, num_computed in progress:
             sequence = self._sequences.get(sequence_id)
             if sequence is not None:
-                self.shares.charge(sequence.tenant, max(0, num_computed - sequence.num_computed))
+                self.shares.charge(sequence.tenant, max(0, num_computed - sequence.num_done))
                 sequence.num_computed = num_computed
 
-    def note_tokens(self, sequence: OutstandingSequence, num_tokens: int, now: float) -> None:
-        """`sequence` has got `num_tokens` more."""
+    def note_tokens(self, sequence: OutstandingSequence, token_ids: Seq[int], now: float) -> None:
+        """`sequence` has got `token_ids`."""
         if sequence.first_token_at is None:
             sequence.first_token_at = now
-            self.shares.charge(sequence.tenant, max(0, sequence.num_prompt_tokens - sequence.num_computed))
+            self.shares.charge(sequence.tenant, max(0, sequence.num_prompt_tokens - sequence.num_done))
             sequence.num_computed = sequence.num_prompt_tokens
-        self.shares.charge(sequence.tenant, num_tokens)
-        sequence.num_output_tokens += num_tokens
+        self.shares.charge(sequence.tenant, len(token_ids))
+        sequence.num_output_tokens += len(token_ids)
+        if sequence.chain is not None:
+            sequence.chain.tokens += token_ids
         sequence.last_token_at = now
 
     def note_length(self, num_output_tokens: int) -> None:
@@ -119,12 +131,12 @@ class OutstandingSequences:
 
     def prompt_of(self, sequence: OutstandingSequence, now: float, num_in_step: int = 0) -> PromptAhead:
         """What is left of a prompt once the step under way has computed `num_in_step` tokens of it."""
-        num_computed = sequence.num_computed + num_in_step
+        num_done = sequence.num_done + num_in_step
         return PromptAhead(
-            num_tokens=sequence.num_prompt_tokens - num_computed,
-            context=num_computed,
+            num_tokens=sequence.num_prompt_tokens - num_done,
+            context=num_done,
             num_output_tokens=self.expected_tokens(sequence.max_new_tokens),
-            has_place=num_computed > 0,
+            has_place=sequence.num_computed + num_in_step > 0,
             yields=self.guards and self.shares.should_yield(sequence.tenant, now),
         )
 

@@ -3,22 +3,21 @@
 import math
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Seq
-from dataclasses import dataclass
 
 from tidemill.config.objectives import default_objectives
 from tidemill.config.settings import Settings
 from tidemill.core.clock import Clock
 from tidemill.core.errors import OverloadedError
-from tidemill.core.objectives import Objectives
 from tidemill.core.requests import GenerationRequest
 from tidemill.core.stats import PromiseOutcome, time_per_output_token_seconds
 from tidemill.cost.residuals import RatioWindow
 from tidemill.cost.step_times import CostParameters, StepTimes
+from tidemill.engine.client.known_prefixes import KnownPrefixes
+from tidemill.engine.client.offer import Offer, OfferedPrompt, Prediction
 from tidemill.engine.client.outstanding import OutstandingSequence, OutstandingSequences
-from tidemill.engine.protocol import StepOutput, Submit
+from tidemill.engine.protocol import EngineInfo, StepOutput, Submit
 from tidemill.scheduler.forecast import Forecast, PromptAhead, StepLimits
 from tidemill.scheduler.prompt_order import Rank
-from tidemill.scheduler.sequence import PATIENCE_SECONDS
 from tidemill.text.validation import PreparedPrompt
 
 _UNKNOWN_P99_RATIO = 1.3
@@ -32,40 +31,6 @@ _MIN_RETRY_SECONDS = 1.0
 _MAX_RETRY_SECONDS = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """Seconds from a request's arrival: to its last sequence's first token, on average and at the 99th percentile, and
-    to the end of the answer at the 99th percentile.
-    """
-
-    ttft_seconds: float
-    p99_ttft_seconds: float
-    p99_end_seconds: float
-    yields: bool
-    """Whether others may come that go before it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """What a request asks of the engine: prompt lengths of all its sequences, the longest answer, its promises."""
-
-    num_prompt_tokens: tuple[int, ...]
-    max_new_tokens: int
-    is_length_asked: bool
-    """Whether the client said how many tokens it wants; otherwise an answer of the usual length is reckoned with."""
-    priority: int
-    tenant: str
-    objectives: Objectives
-    has_own_objectives: bool
-    arrival: float
-
-    @property
-    def due(self) -> float:
-        """When the first token should be there."""
-        promised = (self.objectives.ttft_seconds, self.objectives.deadline_seconds, PATIENCE_SECONDS)
-        return self.arrival + min(seconds for seconds in promised if seconds is not None)
-
-
 class Promise:
     """The client's side of the promise. One event loop; everything here is synchronous and bounded."""
 
@@ -76,6 +41,7 @@ class Promise:
         self._defaults = default_objectives(settings.slo)
         self._sequences = OutstandingSequences(settings.scheduler.max_num_batched_tokens, guards=self._defaults.are_any)
         self._times: StepTimes | None = None
+        self._prefixes: KnownPrefixes | None = None
         self._ratios = (RatioWindow(), RatioWindow())
         """Of tenants within their share, and of those beyond it, who may be overtaken."""
         self._overhead_seconds = 0.001
@@ -98,7 +64,7 @@ class Promise:
     def offer(self, request: GenerationRequest, prompts: Seq[PreparedPrompt], arrival: float) -> Offer:
         """`request` with its prompts tokenized, each to be continued `n` times."""
         return Offer(
-            num_prompt_tokens=tuple(len(prompt.token_ids) for prompt in prompts for _ in range(request.n)),
+            prompts=tuple(self._offered(request, prompt.token_ids) for prompt in prompts for _ in range(request.n)),
             max_new_tokens=max(prompt.max_new_tokens for prompt in prompts),
             is_length_asked=request.sampling.max_tokens is not None,
             priority=request.priority,
@@ -107,6 +73,13 @@ class Promise:
             has_own_objectives=request.objectives.are_any,
             arrival=arrival,
         )
+
+    def _offered(self, request: GenerationRequest, token_ids: Seq[int]) -> OfferedPrompt:
+        if self._prefixes is None:
+            return OfferedPrompt(len(token_ids), num_cached=0, chain=None)
+        chain = self._prefixes.chain(token_ids, request.cache_salt)
+        is_reused = request.sampling.num_prompt_logprobs is None  # they need every position computed
+        return OfferedPrompt(len(token_ids), self._prefixes.num_cached(chain) if is_reused else 0, chain)
 
     def admit(self, offer: Offer) -> Prediction | None:
         """Predict how `offer` would fare; None while nothing is known of the engine's times.
@@ -146,7 +119,10 @@ class Promise:
         rank = (offer.priority, sequences.shares.is_in_debt(offer.tenant), offer.due, offer.arrival, _LAST)
         yields = sequences.guards and sequences.shares.should_yield(offer.tenant, now)
         expected = offer.max_new_tokens if offer.is_length_asked else sequences.expected_tokens(offer.max_new_tokens)
-        own = [PromptAhead(num, 0, expected, has_place=False, yields=yields) for num in offer.num_prompt_tokens]
+        own = [
+            PromptAhead(p.num_tokens - p.num_cached, p.num_cached, expected, has_place=False, yields=yields)
+            for p in offer.prompts
+        ]
         forecast, left_of_step, before = self._ahead_of(rank, times, offer, now)
         seconds = left_of_step + forecast.complete([*before, *own])
         ttft = now - offer.arrival + seconds + self._overhead_seconds
@@ -177,8 +153,14 @@ class Promise:
 
     # -- while it is under way -----------------------------------------------------------------------------------
 
-    def submitted(self, submit: Submit, offer: Offer, prediction: Prediction | None) -> None:
-        """A sequence of `offer` has been sent to the engine."""
+    def engine_ready(self, info: EngineInfo) -> None:
+        """An engine takes submissions; its cache is empty."""
+        self.learnt(info.costs)
+        if self._settings.cache.prefix_caching:
+            self._prefixes = KnownPrefixes(block_size=info.block_size, num_blocks=info.num_blocks)
+
+    def submitted(self, submit: Submit, prompt: OfferedPrompt, offer: Offer, prediction: Prediction | None) -> None:
+        """A sequence of `offer`, with one of its prompts, has been sent to the engine."""
         now = self._clock()
         if not len(self._sequences):
             self._step_began_at = now
@@ -190,7 +172,9 @@ class Promise:
             objectives=offer.objectives,
             arrival=offer.arrival,
             due=offer.due,
-            num_prompt_tokens=len(submit.prompt_token_ids),
+            num_prompt_tokens=prompt.num_tokens,
+            num_expected_cached=prompt.num_cached,
+            chain=prompt.chain,
             max_new_tokens=submit.max_new_tokens,
             predicted_ttft_seconds=None if prediction is None else prediction.ttft_seconds,
             p99_ttft_seconds=None if prediction is None else prediction.p99_ttft_seconds,
@@ -218,8 +202,9 @@ class Promise:
                 continue
             if output.token_ids:
                 is_first = not sequence.is_stream
-                self._sequences.note_tokens(sequence, len(output.token_ids), now)
+                self._sequences.note_tokens(sequence, output.token_ids, now)
                 if is_first:
+                    self._remember(sequence)
                     self._compare(sequence, now - sequence.arrival)
             if output.finish is not None:
                 self._ended(output.sequence_id, failed=output.finish.error is not None)
@@ -233,6 +218,7 @@ class Promise:
         """The engine is gone, and what it had with it."""
         for sequence in tuple(self._sequences):
             self._ended(sequence.sequence_id, failed=True)
+        self._prefixes = None
         self._step_began_at = 0.0
 
     def _ended(self, sequence_id: int, *, failed: bool) -> None:
@@ -240,6 +226,8 @@ class Promise:
         sequence = self._sequences.remove(sequence_id, now)
         if sequence is None:
             return
+        if not failed and sequence.is_stream:
+            self._remember(sequence)
         first, last = sequence.first_token_at, sequence.last_token_at
         if first is None or last is None:
             if failed:
@@ -257,6 +245,11 @@ class Promise:
                 total_seconds=now - sequence.arrival,
             )
         )
+
+    def _remember(self, sequence: OutstandingSequence) -> None:
+        """What was computed of `sequence` is in the engine's prefix cache now."""
+        if self._prefixes is not None and sequence.chain is not None:
+            self._prefixes.note(sequence.chain)
 
     def _compare(self, sequence: OutstandingSequence, ttft_seconds: float) -> None:
         """Learn from a first token how far off its prediction was."""

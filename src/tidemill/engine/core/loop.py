@@ -4,6 +4,8 @@ import logging
 from collections.abc import Sequence as Seq
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from tidemill.core.clock import Clock
 from tidemill.core.errors import TidemillError
 from tidemill.core.stats import StepStats
@@ -140,7 +142,7 @@ class EngineLoop:
             self._step(batch, schedule_seconds)
         elif has_aborted or self._refused:
             # No step will tell that blocks were freed, or sequences refused.
-            self._report((), step_seconds=0.0, schedule_seconds=schedule_seconds, batch=None)
+            self._report((), self._scheduler.stats(step_seconds=0.0, schedule_seconds=schedule_seconds), None)
 
     def _apply(self, frames: Seq[ToEngine]) -> bool:
         """Act on frames in order; whether a sequence was aborted."""
@@ -168,6 +170,7 @@ class EngineLoop:
     def _step(self, batch: Batch, schedule_seconds: float) -> None:
         started = self._clock()
         result = self._compute(batch)
+        computed = self._clock()
         if isinstance(result, StepResult):
             outputs = self._scheduler.update(batch, result)
             self._scheduler.learn(self._clock() - started + schedule_seconds + self._report_seconds)
@@ -176,7 +179,8 @@ class EngineLoop:
             outputs = self._scheduler.fail(batch, describe_failure(result))
             self._num_failed_steps += 1
         ended = self._clock()
-        self._report(outputs, step_seconds=ended - started, schedule_seconds=schedule_seconds, batch=batch)
+        stats = self._scheduler.stats(step_seconds=ended - started, schedule_seconds=schedule_seconds)
+        self._report(outputs, self._with_parts(stats, result, ended - computed), batch)
         self._report_seconds = self._clock() - ended
         if self._books is not None:
             self._books.stepped(batch, schedule_seconds + self._clock() - started)
@@ -210,10 +214,20 @@ class EngineLoop:
             logger.exception("A step of %d sequences failed.", len(batch.sequences))
             return error
 
-    def _report(
-        self, outputs: Seq[SchedulerOutput], *, step_seconds: float, schedule_seconds: float, batch: Batch | None
-    ) -> None:
-        stats = self._scheduler.stats(step_seconds=step_seconds, schedule_seconds=schedule_seconds)
+    def _with_parts(self, stats: StepStats, result: StepResult | Exception, update_seconds: float) -> StepStats:
+        """`stats` with what the parts of the step took, as far as they can be told apart."""
+        tensors, sample = (
+            (result.tensors_seconds, result.sample_seconds) if isinstance(result, StepResult) else (0.0, 0.0)
+        )
+        return replace(
+            stats,
+            tensors_seconds=tensors,
+            sample_seconds=sample,
+            update_seconds=update_seconds,
+            report_seconds=self._report_seconds,
+        )
+
+    def _report(self, outputs: Seq[SchedulerOutput], stats: StepStats, batch: Batch | None) -> None:
         sequences = (*self._refused, *(to_wire(output) for output in outputs))
         self._refused.clear()
         progress = (

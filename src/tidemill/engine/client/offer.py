@@ -1,0 +1,53 @@
+"""What a request asks of the engine, and what was predicted of it. Decides nothing."""
+
+from dataclasses import dataclass
+
+from tidemill.core.objectives import Objectives
+from tidemill.engine.client.known_prefixes import BlockChain
+from tidemill.scheduler.sequence import PATIENCE_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class OfferedPrompt:
+    """A prompt of `num_tokens`, the first `num_cached` of which are thought to be in the prefix cache.
+
+    `chain` is None where prefixes are not cached.
+    """
+
+    num_tokens: int
+    num_cached: int
+    chain: BlockChain | None
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a request asks of the engine: the prompts of all its sequences, the longest answer, its promises."""
+
+    prompts: tuple[OfferedPrompt, ...]
+    max_new_tokens: int
+    is_length_asked: bool
+    """Whether the client said how many tokens it wants; otherwise an answer of the usual length is reckoned with."""
+    priority: int
+    tenant: str
+    objectives: Objectives
+    has_own_objectives: bool
+    arrival: float
+
+    @property
+    def due(self) -> float:
+        """When the first token should be there."""
+        promised = (self.objectives.ttft_seconds, self.objectives.deadline_seconds, PATIENCE_SECONDS)
+        return self.arrival + min(seconds for seconds in promised if seconds is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Seconds from a request's arrival: to its last sequence's first token, on average and at the 99th percentile, and
+    to the end of the answer at the 99th percentile.
+    """
+
+    ttft_seconds: float
+    p99_ttft_seconds: float
+    p99_end_seconds: float
+    yields: bool
+    """Whether others may come that go before it."""
