@@ -32,6 +32,10 @@ class EventLog:
         """How many events of a kind there were."""
         return sum(isinstance(event, kind) for event in self.events)
 
+    async def until_steps(self, count: int) -> None:
+        """Wait until so many steps have been told."""
+        await self.until(lambda: len(self.steps) >= count)
+
     async def until(self, happened: Callable[[], bool], seconds: float = 20.0) -> None:
         """Wait until an event or a step makes `happened()` true; fails after `seconds`."""
         async with asyncio.timeout(seconds):
