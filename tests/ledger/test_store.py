@@ -112,6 +112,59 @@ def test_books_that_are_not_there_or_no_books_are_said_to_be(tmp_path: Path) -> 
         read_report(tmp_path / "text", since=0.0, until=1.0, by="key")
 
 
+def test_a_path_with_odd_characters_names_the_file_that_it_names(tmp_path: Path) -> None:
+    path = tmp_path / "we?ird#%41 .sqlite"
+    write(path, interval(), request())
+    assert read_report(path, since=NOON - 60, until=NOON + 60, by="key").total.num_requests == 1
+    assert all(each.name.startswith(path.name) for each in tmp_path.iterdir())
+
+
+def test_empty_and_newer_books_are_said_to_be_so(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    with pytest.raises(ConfigurationError, match="are empty"):
+        read_report(tmp_path / "empty", since=0.0, until=1.0, by="key")
+    connection = connect(tmp_path / "newer")
+    connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    connection.close()
+    with pytest.raises(ConfigurationError, match="newer Tidemill"):
+        read_report(tmp_path / "newer", since=0.0, until=1.0, by="key")
+
+
+def test_books_that_are_deleted_while_serving_are_begun_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "ledger.sqlite"
+    store = LedgerStore(path, retention_days=10, wall_clock=lambda: NOON)
+    store.start()
+    store.put(request("before"))
+    _wait_for(lambda: store.counts.num_written == 1)
+    for file in tmp_path.iterdir():
+        file.unlink()
+    store.put(request("after"))
+    _wait_for(lambda: store.counts.num_written == 2)
+    store.stop()
+    report = read_report(path, since=NOON - 60, until=NOON + 60, by="key")
+    assert [line.group for line in report.lines] == ["after"]
+    assert "moved or deleted" in caplog.text
+
+
+def test_what_could_not_be_written_before_the_end_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidemill.ledger.store._STOP_SECONDS", 0.05)
+    path = tmp_path / "ledger.sqlite"
+    write(path, request())
+    other = connect(path)
+    other.execute("BEGIN IMMEDIATE")
+    store = LedgerStore(path, retention_days=10, wall_clock=lambda: NOON)
+    for _ in range(3):
+        store.put(request())
+    store.start()
+    store.stop()
+    assert "Entries of the books are lost: 3" in caplog.text
+    other.execute("ROLLBACK")
+    other.close()
+    store._thread.join()
+
+
 class FullDisk:
     """Opens connections to a file that may not grow until `has_room` is set."""
 

@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from tidemill.core.errors import ConfigurationError
+from tidemill.ledger.schema import check_known
 
 Grouping = Literal["key", "model", "day"]
 _GROUPS: dict[Grouping, str] = {
@@ -89,11 +90,21 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
             next_step="They are kept by `tidemill serve` once it has served; --ledger-path names another place.",
         )
     try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            _check_version(connection, path)
             connection.row_factory = sqlite3.Row
             yield connection
     except sqlite3.Error as error:
         raise ConfigurationError(f"The books at {path} cannot be read: {error}.") from error
+
+
+def _check_version(connection: sqlite3.Connection, path: Path) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version == 0:
+        raise ConfigurationError(
+            f"The books at {path} are empty.", next_step="Serve some requests first, or name the right --ledger-path."
+        )
+    check_known(version)
 
 
 _IMPACTS = (*("water_onsite_liters", "water_offsite_liters", "operational_grams_co2e", "embodied_grams_co2e", "cost"),)

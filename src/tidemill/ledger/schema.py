@@ -54,11 +54,7 @@ def migrate(connection: sqlite3.Connection) -> None:
     Raises `ConfigurationError` for a file that a newer Tidemill has written, or `sqlite3.Error`.
     """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > len(MIGRATIONS):
-        raise ConfigurationError(
-            f"The books are of version {version}, and this Tidemill knows up to {len(MIGRATIONS)}.",
-            next_step="Use the newer Tidemill that wrote them, or another --ledger-path.",
-        )
+    check_known(version)
     for number in range(version + 1, len(MIGRATIONS) + 1):
         connection.execute("BEGIN IMMEDIATE")
         # Another server may have the same file: whoever takes the lock first brings it up to date for both.
@@ -67,3 +63,12 @@ def migrate(connection: sqlite3.Connection) -> None:
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {number}")
         connection.execute("COMMIT")
+
+
+def check_known(version: int) -> None:
+    """Raises `ConfigurationError` for a file that a newer Tidemill has written."""
+    if version > len(MIGRATIONS):
+        raise ConfigurationError(
+            f"The books are of version {version}, and this Tidemill knows up to {len(MIGRATIONS)}.",
+            next_step="Use the newer Tidemill that wrote them, or another --ledger-path.",
+        )

@@ -27,7 +27,7 @@ _RETRY_SECONDS = (1.0, 2.0, 5.0, 15.0, 30.0)
 _PRUNE_SECONDS = 3600.0
 _BUSY_SECONDS = 5.0
 _DAY_SECONDS = 86_400.0
-_STOP_SECONDS = 5.0
+_STOP_SECONDS = 8.0
 
 Connect = Callable[[Path], sqlite3.Connection]
 
@@ -77,8 +77,10 @@ class LedgerStore:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
         self._connection: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
         self._pruned_at: float | None = None
         self._num_failures = 0
+        self._num_taken = 0
         self.counts = StoreCounts()
 
     def start(self) -> None:
@@ -89,6 +91,7 @@ class LedgerStore:
         """Have `entry` written some time soon; never waits."""
         try:
             self._waiting.put_nowait(entry)
+            self._num_taken += 1
         except queue.Full:
             self.counts.num_not_taken += 1
 
@@ -98,12 +101,13 @@ class LedgerStore:
         with contextlib.suppress(queue.Full):
             self._waiting.put_nowait(None)  # wakes a writer that has nothing to do
         self._thread.join(_STOP_SECONDS)
+        if num_lost := self._num_taken - self.counts.num_written:
+            log.error("Entries of the books are lost: %d, at %s.", num_lost, self._path)
 
     def _run(self) -> None:
         while (batch := self._next()) is not None:
             self._write_until_done(batch)
-        if self._connection is not None:
-            self._connection.close()
+        self._close()
 
     def _next(self) -> list[Entry] | None:
         """What waits, at least one entry; None when it is time to end."""
@@ -140,16 +144,28 @@ class LedgerStore:
         self.counts.num_failed_writes += 1
         self._num_failures += 1
         if self._num_failures == 1:
-            log.warning("The books cannot be written for now.", extra={"fields": {"reason": str(error)}})
+            log.warning(
+                "The books cannot be written for now; entries wait, and serving goes on.",
+                extra={"fields": {"path": str(self._path), "reason": str(error)}},
+            )
+        self._close()
+
+    def _close(self) -> None:
         if self._connection is not None:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.close()
             self._connection = None
 
     def _write(self, batch: list[Entry]) -> None:
+        if self._connection is not None and _identity(self._path) != self._file:
+            log.warning(
+                "The books were moved or deleted; new ones are begun.", extra={"fields": {"path": str(self._path)}}
+            )
+            self._close()
         if self._connection is None:
             self._connection = self._open(self._path)
             migrate(self._connection)
+            self._file = _identity(self._path)
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
         for entry in batch:
@@ -162,6 +178,15 @@ class LedgerStore:
             connection.execute("DELETE FROM requests WHERE ended_unix_seconds < ?", (now - self._retention_seconds,))
             self._pruned_at = now
         connection.execute("COMMIT")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells this file from another one at the same path; None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 _INSERT_REQUEST = f"INSERT INTO requests VALUES (NULL, {', '.join('?' * 19)})"  # noqa: S608 - no value is in it
