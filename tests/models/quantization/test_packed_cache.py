@@ -138,6 +138,31 @@ def test_leftovers_of_a_server_that_died_are_replaced(tmp_path):
     assert find(cache_in(tmp_path), "a") is not None
 
 
+def test_leftovers_of_other_models_go_unless_somebody_writes_them(tmp_path):
+    for name in ("dead", "killed", "alive"):
+        (tmp_path / f"{name}.partial").write_bytes(b"half")
+    (tmp_path / "killed.lock").touch()
+    with cache_in(tmp_path).making("alive"):
+        keep(cache_in(tmp_path), "a")
+    assert {path.name for path in tmp_path.glob("*.partial")} == {"alive.partial"}
+
+
+def test_a_file_that_cannot_be_finished_is_removed(tmp_path, monkeypatch, caplog):
+    def refuse(_):
+        raise OSError("no space is left")
+
+    cache = cache_in(tmp_path)
+    with cache.making("a") as may_keep:
+        writer = cache.writer("a", may_keep=may_keep, expected_bytes=ENTRY_BYTES)
+        writer.put("data", np.ones(LARGE.shape, np.uint8))
+        arrays = writer.arrays()
+        monkeypatch.setattr("tidemill.models.quantization.packed_file.os.fsync", refuse)
+        cache.publish("a", writer, writer.header("a", EVIDENCE))
+    assert "could not be kept" in caplog.text
+    assert not list(tmp_path.glob("*.partial"))
+    assert (arrays["data"] == 1).all(), "what is mapped stays"
+
+
 _KEEP = """
 import sys, time
 from pathlib import Path

@@ -100,6 +100,8 @@ class PackedCache:
             _sync(self._folder)
         except OSError as error:
             _log.warning("The packed weights could not be kept: %s", error)
+            with contextlib.suppress(OSError):
+                (self._folder / f"{key}{_PARTIAL}").unlink()
             return
         _log.info("Kept the packed weights in %s (%d bytes); the next start maps them.", path, path.stat().st_size)
         self._make_room(0, but=path)
@@ -125,10 +127,28 @@ class PackedCache:
             self._sleep(_POLL_SECONDS)
 
     def _remove_leftovers(self, key: str) -> None:
-        """Of a server that was killed while it wrote; we hold the lock, so nobody writes now. Mapped pages stay."""
+        """Of servers that were killed while they wrote: nobody holds their locks any more, and ours is held by us."""
         assert self._folder is not None
-        with contextlib.suppress(OSError):
-            (self._folder / f"{key}{_PARTIAL}").unlink()
+        for partial in self._folder.glob(f"*{_PARTIAL}"):
+            if partial.stem == key or self._is_unlocked(partial.with_suffix(_LOCK)):
+                with contextlib.suppress(OSError):
+                    partial.unlink()
+
+    def _is_unlocked(self, lock: Path) -> bool:
+        try:
+            descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        else:
+            return True
+        finally:
+            os.close(descriptor)
 
     def _make_room(self, more_bytes: int, *, but: Path | None) -> None:
         """Remove entries, the longest unused first, until `more_bytes` more are within the limit."""

@@ -163,6 +163,7 @@ class PackedWriter:
             self._file.close()
         except OSError as error:
             logging.getLogger(__name__).warning("The packed weights could not be kept: %s", error)
+            self._remove()
             return False
         return True
 
@@ -189,8 +190,13 @@ class PackedWriter:
         self._arrays = {name: np.array(array) for name, array in _map(file, self._places).items()}
         with contextlib.suppress(OSError):
             file.close()
+        self._remove()
+
+    def _remove(self) -> None:
+        """Whatever is mapped of the file stays so."""
         if self._path is not None:
-            self._path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._path.unlink()
 
 
 def read_packed(path: Path, key: str, *, num_threads: int) -> tuple[PackedHeader, dict[str, Array]]:
