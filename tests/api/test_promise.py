@@ -45,6 +45,23 @@ async def test_a_header_that_is_no_number_of_milliseconds_is_named(value: str, c
     assert answer.json()["error"]["param"] == "x-slo-ttft-ms"
 
 
+async def test_nobody_asks_for_less_than_the_server_allows(backend: FakeBackend) -> None:
+    async with client_of(make_app(backend)) as client:
+        for header, value in (("x_slo_ttft_ms", "9.9"), ("x_slo_tpot_ms", "0.0000001")):
+            answer = await ask(client, **{header: value})
+            assert answer.status_code == 400
+            assert "no less than" in answer.json()["error"]["message"]
+    async with client_of(make_app(backend, shortest_tpot_seconds=0.001)) as client:
+        assert (await ask(client, x_slo_tpot_ms="1")).status_code == 200
+
+
+async def test_a_promise_is_asked_for_once(client: httpx.AsyncClient) -> None:
+    twice = [("x-slo-ttft-ms", "5000"), ("x-slo-ttft-ms", "100")]
+    answer = await client.post("/v1/completions", json=BODY, headers=twice)
+    assert answer.status_code == 400
+    assert "2 times" in answer.json()["error"]["message"]
+
+
 async def test_nobody_is_more_urgent_than_the_server_allows(backend: FakeBackend) -> None:
     async with client_of(make_app(backend)) as client:
         refused = await client.post("/v1/completions", json=BODY | {"priority": -1})
@@ -84,6 +101,13 @@ def test_a_key_file_without_options_reads_as_before(tmp_path: Path) -> None:
     assert len(plain.label) == 8
     assert plain.tenant != named.tenant
     assert plain.limits.most_urgent_priority is None
+
+
+def test_one_key_with_two_kinds_of_options_is_a_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.write_text(f"{KEY} name=first\n{KEY} min-ttft-ms=10\n")
+    with pytest.raises(ConfigurationError, match="Line 2 .* other options"):
+        ApiKeys.load(path)
 
 
 @pytest.mark.parametrize(

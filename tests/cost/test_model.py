@@ -199,10 +199,25 @@ def test_a_window_forgets_the_oldest() -> None:
 
 def test_while_few_are_known_the_percentile_is_cautious() -> None:
     window = RatioWindow()
-    assert window.p99(1.5) == 1.5
+    assert window.p99(1.5) == pytest.approx(1.5)
     assert window.median() == 1.0
-    window.add(3.0)
-    assert window.p99(1.5) == 3.0
+    window.add(30.0)
+    assert window.p99(1.5) == pytest.approx(1.5), "one stall is no percentile"
+    for _ in range(4):
+        window.add(3.0)
+    assert window.p99(1.5) > 3.0, "several late ones are"
+
+
+def test_from_few_the_percentile_is_near_that_of_many() -> None:
+    rng = random.Random(1)
+    found = []
+    for _ in range(50):
+        window = RatioWindow()
+        for _ in range(60):
+            window.add(rng.lognormvariate(0.0, 0.1))
+        found.append(window.p99(1.3))
+    true = math.exp(2.43 * 0.1)
+    assert true * 0.9 < sum(found) / len(found) < true * 1.2
 
 
 @given(st.integers(1, 5000), st.integers(0, 5000), st.integers(0, 10**6))

@@ -1,13 +1,15 @@
 """The promise at the client's door, over engines that a test plays: refusals, outcomes, and what the engine is told."""
 
+from collections.abc import AsyncGenerator
+
 import msgspec
 import pytest
 
-from tests.engine.conftest import MakeStage, ask, collect
+from tests.engine.conftest import MakeStage, Stage, ask, collect
 from tests.fakes.fake_engine import INFO, STATS, FakeEngine, finish
 from tidemill.core.errors import OverloadedError
 from tidemill.core.objectives import Objectives
-from tidemill.core.requests import Accepted, FinishReason
+from tidemill.core.requests import Accepted, FinishReason, GenerationChunk, GenerationRequest
 from tidemill.core.stats import PromiseOutcome
 from tidemill.cost.step_times import CostParameters
 from tidemill.engine.client.events import EngineDied
@@ -52,7 +54,7 @@ async def test_the_engine_is_told_who_asks_and_what_was_promised(make_stage: Mak
 async def test_what_would_miss_its_own_promise_is_refused_with_the_wait(make_stage: MakeStage) -> None:
     stage, _, outcomes = await staged(make_stage)
     hasty = msgspec.structs.replace(ask(stage.client, "x" * 200), objectives=Objectives(ttft_seconds=0.05))
-    with pytest.raises(OverloadedError, match=r"0\.3\d s are expected, and 0.05 s are promised") as caught:
+    with pytest.raises(OverloadedError, match=r"nothing else .* 0\.2\d+ s are expected, and 0.05 s") as caught:
         await anext(stage.client.generate(hasty))
     assert caught.value.retry_after_seconds == 1.0
     assert [outcome.is_refused for outcome in outcomes] == [True]
@@ -92,6 +94,65 @@ async def test_a_restarted_engine_has_nothing_cached(make_stage: MakeStage) -> N
     hasty = msgspec.structs.replace(ask(stage.client, "x" * 300), objectives=Objectives(ttft_seconds=0.1))
     with pytest.raises(OverloadedError):
         await anext(stage.client.generate(hasty))
+
+
+async def answered(stage: Stage, engine: FakeEngine, request: GenerationRequest, seconds: float) -> None:
+    """One token after `seconds`, and the end."""
+    await anext(stream := stage.client.generate(request))
+    (submit,) = await engine.submitted(1)
+    stage.time.jump(seconds)
+    await engine.say(submit.sequence_id, "a", finish(FinishReason.LENGTH), first=True)
+    async for _ in stream:
+        pass
+
+
+async def test_a_stall_is_not_held_against_those_who_come_after(make_stage: MakeStage) -> None:
+    stage, engine, _ = await staged(make_stage)
+    await answered(stage, engine, ask(stage.client, "x", max_tokens=1), 1.5)
+    hasty = msgspec.structs.replace(ask(stage.client, "y", max_tokens=1), objectives=Objectives(ttft_seconds=0.05))
+    other = stage.client.generate(ask(stage.client, "z"))
+    await anext(other)
+    await engine.submitted(1)
+    await answered(stage, engine, hasty, 0.02)
+    await other.aclose()
+
+
+async def test_whom_the_more_urgent_overtook_tells_nothing_of_predictions(make_stage: MakeStage) -> None:
+    stage, engine, outcomes = await staged(make_stage, slo_profile="relaxed")
+    streams = []
+    for priority in (5, 0):
+        request = msgspec.structs.replace(ask(stage.client, max_tokens=1), priority=priority)
+        streams.append(stage.client.generate(request))
+        await anext(streams[-1])
+    first, second = await engine.submitted(2)
+    for submit in (second, first):
+        stage.time.jump(0.2)
+        await engine.say(submit.sequence_id, "a", finish(FinishReason.LENGTH), first=True)
+    for stream in streams:
+        async for _ in stream:
+            pass
+    assert len(outcomes) == 2
+    assert len(stage.client._promise._ratios[0]) == 1
+
+
+async def test_a_time_per_token_that_cannot_be_kept_now_is_refused(make_stage: MakeStage) -> None:
+    stage, engine, _ = await staged(make_stage)
+
+    def tight(seconds: float) -> AsyncGenerator[GenerationChunk, None]:
+        objectives = Objectives(tpot_seconds=seconds)
+        return stage.client.generate(msgspec.structs.replace(ask(stage.client), objectives=objectives))
+
+    with pytest.raises(OverloadedError, match=r"nothing else .* 0\.011 s are expected, and 0.01 s"):
+        await anext(tight(0.01))
+    taken = tight(0.0125)
+    await anext(taken)
+    await engine.submitted(1)
+    second = tight(0.0125)
+    await anext(second)
+    with pytest.raises(OverloadedError, match="too busy to keep this request's time per token"):
+        await anext(tight(0.0125))
+    for stream in (taken, second):
+        await stream.aclose()
 
 
 async def test_a_deadline_counts_the_whole_answer(make_stage: MakeStage) -> None:

@@ -69,9 +69,17 @@ def test_a_stream_behind_its_time_leaves_less() -> None:
     assert share(Pacing(MODEL), [behind]) < share(Pacing(MODEL), [stream(0, 0.2)])
 
 
+def test_what_not_even_a_lone_stream_could_keep_holds_nobody_back() -> None:
+    pacing, impossible = Pacing(MODEL), [stream(i, 1e-9) for i in range(8)]
+    assert share(pacing, impossible) == 512
+    assert pacing.has_room(impossible, stream(9, None), num_spare=0)
+    mixed = [*impossible, stream(9, 0.1)]
+    assert share(pacing, mixed) == share(pacing, [*(stream(i, None) for i in range(8)), stream(9, 0.1)])
+
+
 def test_prompts_get_on_though_no_time_is_left_for_them() -> None:
     pacing = Pacing(MODEL)
-    streams = [stream(i, 0.001) for i in range(8)]
+    streams = [stream(i, 0.024) for i in range(8)]
     granted = [share(pacing, streams) for _ in range(20)]
     assert 0 in granted
     gaps = "".join("." if tokens else "x" for tokens in granted).split(".")

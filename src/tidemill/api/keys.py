@@ -52,7 +52,11 @@ class ApiKeys:
                 raise ConfigurationError(
                     f"A key in {path} is shorter than {_MIN_KEY_LENGTH} characters, or not plain ASCII without spaces."
                 )
-            options[key] = parse_options(words, f"Line {number} of {path}")
+            where = f"Line {number} of {path}"
+            if options.setdefault(key, found := parse_options(words, where)) != found:
+                raise ConfigurationError(
+                    f"{where} gives a key other options than a line before.", next_step="Keep one line for each key."
+                )
         if not options:
             raise ConfigurationError(f"The API key file {path} has no key.", next_step="Write one key a line.")
         return cls(tuple(options), options)

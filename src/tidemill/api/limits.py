@@ -60,6 +60,8 @@ _OPTIONS = ("name", "max-priority", "min-ttft-ms", "min-tpot-ms", "min-deadline-
 def _priority(text: str | None) -> int | None:
     if text is None:
         return None
+    if not text.removeprefix("-").isdecimal():
+        raise ValueError("max-priority must be a whole number")
     number = int(text) if len(text) <= 11 else _MAX_PRIORITY
     if not -_MAX_PRIORITY <= number < _MAX_PRIORITY:
         raise ValueError("max-priority must be within 32 bits")

@@ -1,8 +1,7 @@
 """What a request asks to be promised: its priority and its `x-slo-*` headers, within what its key may ask for."""
 
-from collections.abc import Mapping
-
 from msgspec.structs import replace
+from starlette.datastructures import Headers
 
 from tidemill.api.limits import parse_milliseconds
 from tidemill.api.service import RequestFacts
@@ -17,7 +16,7 @@ DEADLINE_HEADER = "x-slo-deadline-ms"
 
 
 def promised(
-    generation: GenerationRequest, headers: Mapping[str, str], facts: RequestFacts, settings: ServerSettings
+    generation: GenerationRequest, headers: Headers, facts: RequestFacts, settings: ServerSettings
 ) -> GenerationRequest:
     """`generation` with its tenant and with what `headers` ask for. Raises `InvalidRequestError`."""
     limits = facts.limits
@@ -28,24 +27,26 @@ def promised(
             param="priority",
         )
     objectives = Objectives(
-        ttft_seconds=_asked(headers, TTFT_HEADER, limits.min_ttft_seconds),
-        tpot_seconds=_asked(headers, TPOT_HEADER, limits.min_tpot_seconds),
+        ttft_seconds=_asked(headers, TTFT_HEADER, limits.min_ttft_seconds or settings.shortest_ttft_seconds),
+        tpot_seconds=_asked(headers, TPOT_HEADER, limits.min_tpot_seconds or settings.shortest_tpot_seconds),
         deadline_seconds=_asked(headers, DEADLINE_HEADER, limits.min_deadline_seconds),
     )
     return replace(generation, objectives=objectives, tenant=facts.tenant)
 
 
-def _asked(headers: Mapping[str, str], name: str, least_seconds: float | None) -> float | None:
-    text = headers.get(name)
-    if text is None:
+def _asked(headers: Headers, name: str, least_seconds: float | None) -> float | None:
+    values = headers.getlist(name)
+    if not values:
         return None
+    if len(values) > 1:
+        raise InvalidRequestError(f"The header '{name}' is there {len(values)} times; send it once.", param=name)
     try:
-        seconds = parse_milliseconds(text.strip())
+        seconds = parse_milliseconds(values[0].strip())
     except ValueError as error:
         raise InvalidRequestError(f"The header '{name}' cannot be honoured: {error}.", param=name) from error
     if least_seconds is not None and seconds < least_seconds:
         raise InvalidRequestError(
-            f"The header '{name}' asks for {seconds * 1000:g} ms, but your key may ask for no less than "
+            f"The header '{name}' asks for {seconds * 1000:g} ms, but you may ask for no less than "
             f"{least_seconds * 1000:g} ms.",
             param=name,
         )

@@ -135,6 +135,7 @@ def _check_together(settings: Settings) -> None:
             next_step="Raise max_num_batched_tokens, or lower max_num_seqs.",
         )
     _check_prices(settings.ledger)
+    _check_power(settings.ledger)
     server = settings.server
     if server.max_arriving_bytes < server.max_body_bytes:
         raise ConfigurationError(
@@ -158,6 +159,15 @@ def _check_prices(ledger: LedgerSettings) -> None:
         raise ConfigurationError(
             f"machine_price_per_hour is an all-in price, and {' and '.join(itemized)} would be counted twice.",
             next_step="Give either the all-in price, or purchase and electricity.",
+        )
+
+
+def _check_power(ledger: LedgerSettings) -> None:
+    idle, full = ledger.power_idle_watts, ledger.power_full_watts
+    if idle is not None and full is not None and idle > full:
+        raise ConfigurationError(
+            f"power_idle_watts ({idle:g}) is more than power_full_watts ({full:g}).",
+            next_step="A machine draws no more at rest than at full load.",
         )
 
 

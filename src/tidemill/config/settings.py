@@ -111,6 +111,10 @@ class SloSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         Annotated[float, Meta(gt=0, le=3600)] | None,
         Meta(description="Time per output token that every stream is promised. Default: the profile's."),
     ] = None
+    slo_attainment_ratio: Annotated[
+        float,
+        Meta(ge=0, lt=1, description="Share of the sequences whose promised times are to be kept: for alerts."),
+    ] = 0.95
     slo_availability_ratio: Annotated[
         float,
         Meta(ge=0, lt=1, description="Share of the time in which requests are to be taken: for alerts."),
@@ -152,6 +156,18 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             description="Lowest `priority` a request may ask for (lower is sooner), unless its key has a limit.",
         ),
     ] = 0
+    shortest_ttft_seconds: Annotated[
+        float,
+        Meta(gt=0, description="Shortest time to the first token a request may ask for, unless its key has a limit."),
+    ] = 0.01
+    shortest_tpot_seconds: Annotated[
+        float,
+        Meta(
+            gt=0,
+            description="Shortest time per token a request may ask for, unless its key has a limit: a shorter one "
+            "leaves room for fewer streams beside it.",
+        ),
+    ] = 0.02
     max_body_bytes: Annotated[int, Meta(ge=1024, extra=_SIZE, description="Largest request body.")] = 4 * 1024 * 1024
     max_arriving_bytes: Annotated[
         int, Meta(ge=1024, extra=_SIZE, description="Request bodies that may be arriving at one time, all together.")
@@ -282,7 +298,8 @@ class LedgerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     currency: Annotated[str, Meta(description="What prices are in, as it is to be shown.")] = "USD"
     ledger_store: Annotated[bool, Meta(description="Keep the books on disk, for `tidemill ledger`.")] = True
     ledger_path: Annotated[
-        str | None, Meta(description="The file of the books. Default: ledger.sqlite in the user's data directory.")
+        Annotated[str, Meta(min_length=1)] | None,
+        Meta(description="The file of the books. Default: ledger.sqlite in the user's data directory."),
     ] = None
     ledger_retention_days: Annotated[
         int, Meta(ge=1, le=36_500, description="Days after which a request's line is deleted; hourly sums stay.")

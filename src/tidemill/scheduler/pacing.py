@@ -3,7 +3,7 @@
 Asks the cost model, and teaches it. Decides no order: who gets the rows there are is `PromptOrder`'s business.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 from tidemill.cost.model import CostModel
 from tidemill.cost.step_shape import StepShape, streams_shape
@@ -69,9 +69,9 @@ class Pacing:
     def has_room(self, running: Collection[Sequence], candidate: Sequence, *, num_spare: int) -> bool:
         """Whether all `running`, `candidate` and `num_spare` more could decode together and keep their time per token.
 
-        A lone sequence always may.
+        A lone sequence always may, and what not even a lone one could keep holds nobody back.
         """
-        tpot = min((s.tpot_seconds for s in (*running, candidate)), default=None, key=_or_infinite)
+        tpot = min(keepable(self.model.times, (s.tpot_seconds for s in (*running, candidate))), default=None)
         if tpot is None or not running or not self.model.is_calibrated:
             return True
         num = len(running) + 1 + num_spare
@@ -82,11 +82,12 @@ class Pacing:
 
     def _gap_seconds(self, streams: Iterable[Sequence], now: float) -> float | None:
         """The time that streams leave a step on average: the least of any; None if nothing is promised to them."""
-        gap_ratio = self.model.times.gap_ratio
+        times = self.model.times
+        gap_ratio, lone = times.gap_ratio, lone_seconds(times)
         limit: float | None = None
         for sequence in streams:
             tpot = sequence.tpot_seconds
-            if tpot is None:
+            if tpot is None or tpot < lone:
                 continue
             most = ITL_TOLERANCE_RATIO * tpot / gap_ratio
             left = tpot if sequence.next_due is None else sequence.next_due - now
@@ -122,5 +123,12 @@ def shape_of(streams: Collection[Sequence]) -> StepShape:
     return streams_shape(len(streams), sum(len(s.tokens) for s in streams))
 
 
-def _or_infinite(seconds: float | None) -> float:
-    return float("inf") if seconds is None else seconds
+def lone_seconds(times: StepTimes) -> float:
+    """The mean time of a step of one short stream: no time per token below it can be kept."""
+    return times.seconds(streams_shape(1, 1))
+
+
+def keepable(times: StepTimes, tpots: Iterable[float | None]) -> Iterator[float]:
+    """Those of `tpots` that a stream would get if it were alone."""
+    lone = lone_seconds(times)
+    return (tpot for tpot in tpots if tpot is not None and tpot >= lone)

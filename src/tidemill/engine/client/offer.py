@@ -42,12 +42,18 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """Seconds from a request's arrival: to its last sequence's first token, on average and at the 99th percentile, and
-    to the end of the answer at the 99th percentile.
+    """Mean seconds from a request's arrival to its last sequence's first token, and to the end of the answer; the mean
+    time per token it would have to live with at once; the 99th percentile of outcomes over predictions.
     """
 
     ttft_seconds: float
-    p99_ttft_seconds: float
-    p99_end_seconds: float
+    end_seconds: float
+    tpot_seconds: float
+    p99_ratio: float
     yields: bool
     """Whether others may come that go before it."""
+
+    @property
+    def p99_ttft_seconds(self) -> float:
+        """What 99 of 100 first tokens keep within."""
+        return self.ttft_seconds * self.p99_ratio

@@ -30,6 +30,8 @@ class OutstandingSequence:
     predicted_ttft_seconds: float | None = None
     p99_ttft_seconds: float | None = None
     yields: bool = False
+    is_telling: bool = True
+    """Whether its first token tells how good predictions are; not if a stall or a more urgent one came in between."""
     chain: BlockChain | None = None
     num_expected_cached: int = 0
     """Leading tokens that the engine is thought to find in its prefix cache; what it says of its progress overrides."""
@@ -84,6 +86,16 @@ class OutstandingSequences:
         if sequence is not None:
             self.shares.leave(sequence.tenant, now)
         return sequence
+
+    def num_tokens(self) -> int:
+        """Positions of all of them by now, as far as they have been sent."""
+        return sum(s.num_prompt_tokens + s.num_output_tokens for s in self)
+
+    def note_surprise(self, less_urgent_than: int | None = None) -> None:
+        """Something came that no prediction could know of: for all that wait, or for those of lesser priority."""
+        for sequence in self:
+            if not sequence.is_stream and (less_urgent_than is None or sequence.priority > less_urgent_than):
+                sequence.is_telling = False
 
     def note_progress(self, progress: Iterable[tuple[int, int]]) -> None:
         """Prompts that a step went on with, and how far they are."""

@@ -11,18 +11,23 @@ from tidemill.core.errors import OverloadedError
 from tidemill.core.requests import GenerationRequest
 from tidemill.core.stats import PromiseOutcome, time_per_output_token_seconds
 from tidemill.cost.residuals import RatioWindow
+from tidemill.cost.step_shape import streams_shape
 from tidemill.cost.step_times import CostParameters, StepTimes
 from tidemill.engine.client.known_prefixes import KnownPrefixes
 from tidemill.engine.client.offer import Offer, OfferedPrompt, Prediction
 from tidemill.engine.client.outstanding import OutstandingSequence, OutstandingSequences
 from tidemill.engine.protocol import EngineInfo, StepOutput, Submit
 from tidemill.scheduler.forecast import Forecast, PromptAhead, StepLimits
+from tidemill.scheduler.pacing import keepable
 from tidemill.scheduler.prompt_order import Rank
 from tidemill.text.validation import PreparedPrompt
 
 _UNKNOWN_P99_RATIO = 1.3
 _OVERHEAD_STEP_SECONDS = 0.0002
 _MAX_OVERHEAD_SECONDS = 0.1
+_STALL_SECONDS = 0.25
+_STALL_RATIO = 8.0
+"""A step that takes this long, and this much longer than predicted, says nothing of others: the process was stopped."""
 _LAST = 2**62
 """A place behind every sequence that came at the same time."""
 _KEPT_SHARE = 8
@@ -84,23 +89,28 @@ class Promise:
     def admit(self, offer: Offer) -> Prediction | None:
         """Predict how `offer` would fare; None while nothing is known of the engine's times.
 
-        Raises `OverloadedError` if it would miss its time to the first token or its deadline, and such requests are to
-        be refused. A request that nothing is ahead of is taken even if the server's own promise is too much for it.
+        Raises `OverloadedError` if it would miss its time to the first token, its time per token or its deadline, and
+        such requests are to be refused. What nothing is ahead of is refused only if not even the mean would do, and
+        never for the server's own promise: whatever was learnt from a bad hour is put right by who comes next.
         """
         prediction = self.predict(offer)
         if prediction is None or self._settings.slo.on_overload == "queue":
             return prediction
-        promised = offer.objectives
-        if not offer.has_own_objectives and not len(self._sequences):
+        is_alone = not len(self._sequences)
+        if is_alone and not offer.has_own_objectives:
             return prediction
+        ratio = 1.0 if is_alone else prediction.p99_ratio
+        promised, default = offer.objectives, self._defaults.tpot_seconds
+        is_tighter = default is None or (promised.tpot_seconds or default) < default
         expected = (
-            ("time to the first token", prediction.p99_ttft_seconds, promised.ttft_seconds),
-            ("deadline of the answer", prediction.p99_end_seconds, promised.deadline_seconds),
+            ("time to the first token", prediction.ttft_seconds * ratio, promised.ttft_seconds),
+            ("time per token", prediction.tpot_seconds, promised.tpot_seconds if is_tighter else None),
+            ("deadline of the answer", prediction.end_seconds * ratio, promised.deadline_seconds),
         )
         for what, seconds, promised_seconds in expected:
             if promised_seconds is not None and seconds > promised_seconds:
                 self._on_outcome(PromiseOutcome(objectives=promised, is_refused=True))
-                raise _refusal(what, seconds, promised_seconds)
+                raise _refusal(what, seconds, promised_seconds, is_alone=is_alone)
         return prediction
 
     def predict(self, offer: Offer) -> Prediction | None:
@@ -126,12 +136,19 @@ class Promise:
         forecast, left_of_step, before = self._ahead_of(rank, times, offer, now)
         seconds = left_of_step + forecast.complete([*before, *own])
         ttft = now - offer.arrival + seconds + self._overhead_seconds
-        p99 = self._ratios[yields].p99(_UNKNOWN_P99_RATIO)
+        num = len(sequences) + len(own)
+        tpot = times.seconds(streams_shape(num, sequences.num_tokens() + sum(p.num_tokens for p in offer.prompts)))
         gap = forecast.decode_seconds()
         if offer.objectives.tpot_seconds is not None:
             # Prompts of others will go beside its tokens, and stretch its gaps as far as it was promised.
             gap = max(gap, min(offer.objectives.tpot_seconds, 2.0 * gap))
-        return Prediction(ttft, ttft * p99, (ttft + max(0, expected - 1) * gap) * p99, yields)
+        return Prediction(
+            ttft_seconds=ttft,
+            end_seconds=ttft + max(0, expected - 1) * gap,
+            tpot_seconds=tpot,
+            p99_ratio=self._ratios[yields].p99(_UNKNOWN_P99_RATIO),
+            yields=yields,
+        )
 
     def _ahead_of(
         self, rank: Rank, times: StepTimes, offer: Offer, now: float
@@ -142,7 +159,7 @@ class Promise:
         # What was sent after a step began is not part of it.
         in_step = [s for s in prompts if s.submitted_at <= self._step_began_at]
         num_other_places = sum(s.num_computed > 0 and sequences.rank_of(s) >= rank for s in prompts)
-        forecast = Forecast(times, self._limits(offer), sequences.streams(), num_other_places=num_other_places)
+        forecast = Forecast(times, self._limits(times, offer), sequences.streams(), num_other_places=num_other_places)
         step_seconds, taken = forecast.under_way([sequences.prompt_of(s, now) for s in in_step])
         left_of_step = max(0.0, step_seconds - (now - self._step_began_at)) if len(sequences) else 0.0
         done = {s.sequence_id: num for s, num in zip(in_step, taken, strict=True)}
@@ -164,6 +181,7 @@ class Promise:
         now = self._clock()
         if not len(self._sequences):
             self._step_began_at = now
+        self._sequences.note_surprise(less_urgent_than=offer.priority)
         sequence = OutstandingSequence(
             sequence_id=submit.sequence_id,
             submitted_at=now,
@@ -193,7 +211,11 @@ class Promise:
 
     def stepped(self, frame: StepOutput) -> None:
         """The engine has made a step."""
-        now = self._step_began_at = self._clock()
+        now = self._clock()
+        expected = frame.stats.predicted_seconds
+        if expected is not None and now - self._step_began_at > max(_STALL_SECONDS, _STALL_RATIO * expected):
+            self._sequences.note_surprise()
+        self._step_began_at = now
         self.learnt(frame.costs)
         self._sequences.note_progress(frame.progress)
         for output in frame.outputs:
@@ -254,21 +276,21 @@ class Promise:
     def _compare(self, sequence: OutstandingSequence, ttft_seconds: float) -> None:
         """Learn from a first token how far off its prediction was."""
         predicted = sequence.predicted_ttft_seconds
-        if predicted is None:
+        if predicted is None or not sequence.is_telling:
             return
         self._ratios[sequence.yields].add(max(0.01, min(100.0, ttft_seconds / predicted)))
         # A stochastic median of what no step explains: tokenizing, sockets, this event loop.
         step = _OVERHEAD_STEP_SECONDS if ttft_seconds > predicted else -_OVERHEAD_STEP_SECONDS
         self._overhead_seconds = min(_MAX_OVERHEAD_SECONDS, max(0.0, self._overhead_seconds + step))
 
-    def _limits(self, offer: Offer) -> StepLimits:
+    def _limits(self, times: StepTimes, offer: Offer) -> StepLimits:
         tpots = [s.objectives.tpot_seconds for s in self._sequences if s.is_stream]
         ttfts = [s.objectives.ttft_seconds for s in self._sequences if not s.is_stream]
         scheduling = self._settings.scheduler
         return StepLimits(
             max_num_batched_tokens=scheduling.max_num_batched_tokens,
             max_num_seqs=scheduling.max_num_seqs,
-            tpot_seconds=_least([*tpots, offer.objectives.tpot_seconds]),
+            tpot_seconds=_least(keepable(times, [*tpots, offer.objectives.tpot_seconds])),
             ttft_seconds=_least([*ttfts, offer.objectives.ttft_seconds]),
         )
 
@@ -277,11 +299,17 @@ def _least(promised: Iterable[float | None]) -> float | None:
     return min((seconds for seconds in promised if seconds is not None), default=None)
 
 
-def _refusal(what: str, predicted_seconds: float, promised_seconds: float) -> OverloadedError:
+def _refusal(what: str, predicted_seconds: float, promised_seconds: float, *, is_alone: bool) -> OverloadedError:
     wait = min(max(predicted_seconds - promised_seconds, _MIN_RETRY_SECONDS), _MAX_RETRY_SECONDS)
+    numbers = f"{predicted_seconds:.3g} s are expected, and {promised_seconds:.3g} s are promised."
+    if is_alone:
+        return OverloadedError(
+            f"The server cannot keep this request's {what}, though nothing else is to be done: {numbers}",
+            retry_after_seconds=float(math.ceil(wait)),
+            next_step="Ask for more time, or for less to be done.",
+        )
     return OverloadedError(
-        f"The server is too busy to keep this request's {what}: {predicted_seconds:.2f} s are expected, "
-        f"and {promised_seconds:g} s are promised.",
+        f"The server is too busy to keep this request's {what}: {numbers}",
         retry_after_seconds=float(math.ceil(wait)),
         next_step="Try again later, or ask for more time.",
     )
