@@ -106,7 +106,7 @@ def test_a_key_file_without_options_reads_as_before(tmp_path: Path) -> None:
 def test_one_key_with_two_kinds_of_options_is_a_mistake(tmp_path: Path) -> None:
     path = tmp_path / "keys"
     path.write_text(f"{KEY} name=first\n{KEY} min-ttft-ms=10\n")
-    with pytest.raises(ConfigurationError, match="Line 2 .* other options"):
+    with pytest.raises(ConfigurationError, match=r"Line 2 .* other options"):
         ApiKeys.load(path)
 
 

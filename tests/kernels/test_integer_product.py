@@ -14,6 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tidemill.core.errors import ConfigurationError
 from tidemill.kernels import integer_weight, reference
 from tidemill.kernels.cpu import integer_probe, panels
 from tidemill.kernels.cpu.backend import NumbaBackend
@@ -169,6 +170,18 @@ def test_a_weight_mapped_from_disk_multiplies_alike(
     assert (mapped.in_features, mapped.out_features) == (100, 70)
     assert same(mapped.multiply(x), backend.prepare_integer(weight).multiply(x))
     assert same(mapped.multiply(x), reference.integer_product(x, weight))
+
+
+def test_a_path_that_does_not_exist_is_an_error_and_one_that_is_not_here_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(integer_probe.PATH_VARIABLE, "banana")
+    with pytest.raises(ConfigurationError, match="'banana' is no path"):
+        integer_probe.choose_multiplier()
+    monkeypatch.setenv(integer_probe.PATH_VARIABLE, "avx-vnni")
+    monkeypatch.setattr(integer_probe, "tags_of_this_cpu", lambda: [Portable()])
+    assert integer_probe.choose_multiplier().name == "portable"
+    assert "does not have the avx-vnni path" in caplog.text
 
 
 def test_a_path_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

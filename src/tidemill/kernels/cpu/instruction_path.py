@@ -194,6 +194,9 @@ class Portable(NamedTuple):
 Tag = Avx512Vnni | AvxVnni | Portable
 
 
+PATH_NAMES = tuple(tag().path().name for tag in (Avx512Vnni, AvxVnni, Portable))
+
+
 def tags_of_this_cpu() -> list[Tag]:
     """The paths that Numba may compile for, best first; the portable one is always the last."""
     listed = get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES

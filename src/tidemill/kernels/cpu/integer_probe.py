@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import torch
 
+from tidemill.core.errors import ConfigurationError
 from tidemill.kernels import reference
 from tidemill.kernels.cpu import panels
-from tidemill.kernels.cpu.instruction_path import Portable, tags_of_this_cpu
+from tidemill.kernels.cpu.instruction_path import PATH_NAMES, Portable, tags_of_this_cpu
 from tidemill.kernels.cpu.integer_weight import IntegerMultiplier, IntegerWeight
 from tidemill.kernels.quantized import GROUP, IntegerFormat, QuantizedRows, QuantizedWeight
 
@@ -21,11 +22,20 @@ CHANNELS, INPUTS, ROWS = 37, 71, 14
 def choose_multiplier(path: str | None = None) -> IntegerMultiplier | None:
     """The best path that passes the probe; None where not even the portable one does.
 
-    `path` names the only vector path to consider; without it, the environment variable may.
+    `path` names the only vector path to consider; without it, the environment variable may. Raises `ConfigurationError`
+    for a name that no path has; one that this CPU does not have leaves the portable path, with a warning.
     """
     path = path or os.environ.get(PATH_VARIABLE) or None
     logger = logging.getLogger(__name__)
-    for tag in tags_of_this_cpu():
+    tags = tags_of_this_cpu()
+    if path is not None and path not in PATH_NAMES:
+        raise ConfigurationError(
+            f"'{path:.40}' is no path of integer products.",
+            next_step=f"Set {PATH_VARIABLE} to {', '.join(PATH_NAMES)}.",
+        )
+    if path is not None and path not in {tag.path().name for tag in tags}:
+        logger.warning("This CPU does not have the %s path of integer products.", path)
+    for tag in tags:
         if path not in (None, tag.path().name) and not isinstance(tag, Portable):
             continue
         multiplier = IntegerMultiplier(tag)
