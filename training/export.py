@@ -10,10 +10,14 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from training import checkpoint
+from training.mixture import LATER_FROM, draw_sample
 from training.model import Shape
-from training.sample import BEGIN, END, PAD
+from training.sample import BEGIN, END, PAD, render
 from training.tokenizer import write_tokenizer
 from training.train import BUNDLED
+from training.world import Split
+
+CALIBRATION_SEED = 3
 
 
 def llama_config(shape: Shape, tokenizer: Tokenizer) -> dict[str, object]:
@@ -57,6 +61,13 @@ def generation_config(tokenizer: Tokenizer) -> dict[str, object]:
     }
 
 
+def calibration_text(num_conversations: int = 40) -> str:
+    """Conversations of the late mixture, short ones first: what a server quantizes by."""
+    drawn = (draw_sample(CALIBRATION_SEED, Split.TRAIN, LATER_FROM + number) for number in range(num_conversations))
+    texts = ("".join(text for text, _ in render(sample)) for sample in drawn)
+    return "\n".join(sorted(texts, key=len)[: num_conversations // 2])
+
+
 def _published_name(name: str) -> str:
     return "model." + name
 
@@ -66,6 +77,7 @@ def export(folder: Path, weights: dict[str, Tensor], shape: Shape, tokenizer: To
     write_tokenizer(tokenizer, folder)
     (folder / "config.json").write_text(json.dumps(llama_config(shape, tokenizer), indent=2) + "\n")
     (folder / "generation_config.json").write_text(json.dumps(generation_config(tokenizer), indent=2) + "\n")
+    (folder / "calibration.txt").write_text(calibration_text() + "\n")
     tensors = {_published_name(name): weight.to(torch.bfloat16).contiguous() for name, weight in weights.items()}
     partial = folder / "model.safetensors.partial"
     save_file(tensors, partial, metadata={"format": "pt"})

@@ -138,6 +138,15 @@ def test_a_model_without_a_tokenizer_is_calibrated_on_random_tokens(tmp_path):
     assert first.digest == second.digest
 
 
+def test_the_text_beside_a_model_is_what_it_is_calibrated_on(tmp_path):
+    make_checkpoint("llama", tmp_path)
+    general = quantized(tmp_path)
+    (tmp_path / "calibration.txt").write_bytes(b"its own words, and a broken one: \xff " * 40)
+    own = quantized(tmp_path)
+    assert own.evidence.model.num_tokens == 384
+    assert own.evidence.model.kl_nats != general.evidence.model.kl_nats
+
+
 def test_weights_that_are_not_finite_fail_the_guard(tmp_path):
     from safetensors.torch import load_file, save_file
 
