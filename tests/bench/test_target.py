@@ -189,6 +189,56 @@ async def test_answers_follow_each_other_on_one_connection() -> None:
     assert server.calls[0].body["stream_options"] == {"include_usage": True}
 
 
+async def test_a_kept_connection_that_the_server_gave_up_is_replaced_once() -> None:
+    server = ScriptedServer()
+
+    async def drops_the_second(call: Call, reply: Reply) -> None:
+        # One connection serves one answer and goes, without saying so, when it is asked for another.
+        if server.num_connections == 1 and len(server.calls) == 2:
+            reply.cut()
+        else:
+            await complete(call, reply)
+
+    server.answer = drops_the_second
+    records = await send_one(server, number=3)
+    assert [record.error for record in records] == [None] * 3
+    assert [(r.num_output_tokens, len(r.piece_seconds)) for r in records] == [(4, 4)] * 3
+    assert server.num_connections == 2
+    assert [call.body["prompt"] for call in server.calls] == ["some words"] * 4
+
+
+async def test_a_kept_connection_that_breaks_off_amid_the_answer_is_not_replaced() -> None:
+    server = ScriptedServer()
+
+    async def breaks_off_the_second(call: Call, reply: Reply) -> None:
+        await (breaks_off if len(server.calls) == 2 else complete)(call, reply)
+
+    server.answer = breaks_off_the_second
+    records = await send_one(server, number=3)
+    assert [record.error for record in records] == [None, "disconnect", None]
+    assert len(server.calls) == 3
+
+
+async def test_a_new_connection_that_is_dropped_is_a_failure() -> None:
+    async def drops(call: Call, reply: Reply) -> None:
+        reply.cut()
+
+    server = ScriptedServer(answer=drops)
+    assert [record.error for record in await send_one(server, number=2)] == ["disconnect"] * 2
+    assert len(server.calls) == 2
+
+
+async def test_an_answer_may_end_with_its_connection() -> None:
+    async def closes(call: Call, reply: Reply) -> None:
+        usage = {"prompt_tokens": 3, "completion_tokens": 1}
+        await reply.until_closed(
+            {"choices": [{"text": "a", "finish_reason": "length"}]}, {"choices": [], "usage": usage}
+        )
+
+    (record,) = await send_one(ScriptedServer(answer=closes))
+    assert (record.error, record.num_output_tokens) == (None, 1)
+
+
 async def breaks_off(call: Call, reply: Reply) -> None:
     await reply.begin_stream()
     await reply.event({"choices": [{"text": "a"}]})

@@ -60,6 +60,15 @@ class Reply:
         self._writer.write(b"0\r\n\r\n")
         await self._writer.drain()
 
+    async def until_closed(self, *events: object) -> None:
+        """A whole stream that ends with the connection: neither length nor chunks."""
+        self._writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")
+        for event in events:
+            self._writer.write(b"data: " + json.dumps(event).encode() + b"\n\n")
+        self._writer.write(b"data: [DONE]\n\n")
+        await self._writer.drain()
+        self.is_open = False
+
     def cut(self) -> None:
         """Drop the connection."""
         self.is_open = False

@@ -41,6 +41,8 @@ class _Connection(asyncio.Protocol):
         self._done: asyncio.Future[None] | None = None
         self._headers: dict[bytes, bytes] = {}
         self._num_header_bytes = 0
+        self._ends_with_connection = False
+        """Whether the answer has neither a length nor chunks, so that its end is the connection's (RFC 9112, 6.3)."""
         self.is_reusable = False
         self.is_lost = False
         self.has_answered = False
@@ -65,6 +67,9 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_lost, self.is_reusable = True, False
         if self._done is not None and not self._done.done():
+            if exc is None and self._ends_with_connection:
+                self._done.set_result(None)
+                return
             why = f": {exc}" if exc else ""
             self._fail(ExchangeFailedError(FailureKind.DISCONNECT, f"The connection ended amid an answer{why}."))
 
@@ -77,6 +82,7 @@ class _Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         assert self._parser is not None
         assert self._receiver is not None
+        self._ends_with_connection = not {b"content-length", b"transfer-encoding"} & self._headers.keys()
         self._receiver.head(self._parser.get_status_code(), self._headers)
 
     def on_body(self, body: bytes) -> None:
@@ -93,7 +99,7 @@ class _Connection(asyncio.Protocol):
         """Send a request and wait until its answer is complete."""
         assert self._transport is not None
         self._parser, self._receiver, self._headers = httptools.HttpResponseParser(self), receiver, {}
-        self._num_header_bytes = 0
+        self._num_header_bytes, self._ends_with_connection = 0, False
         self._done = asyncio.get_running_loop().create_future()
         self.is_reusable = self.has_answered = False
         self._transport.write(request)
