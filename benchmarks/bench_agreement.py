@@ -9,6 +9,7 @@ import json
 import statistics
 import subprocess
 import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,10 @@ def call(*command: object) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
-def by_bench(url: str, concurrency: int, requests: int, prompt_tokens: float, output_tokens: int) -> dict[str, float]:
+def by_bench(url: str, what: "Case", prompt_tokens: float) -> dict[str, float]:
     """The same figures from `tidemill bench`."""
-    words = ["-m", "tidemill", "bench", url, "--concurrency", concurrency, "--requests", requests, "--json", "-"]
-    words += ["--prompt-tokens", round(prompt_tokens), "--output-tokens", output_tokens]
+    words = ["-m", "tidemill", "bench", url, "--concurrency", what.users, "--requests", what.requests, "--json", "-"]
+    words += ["--prompt-tokens", round(prompt_tokens), "--output-tokens", what.output_tokens]
     found = call(*words)
     summary = found["summary"]
     return {
@@ -42,39 +43,53 @@ def by_bench(url: str, concurrency: int, requests: int, prompt_tokens: float, ou
     }
 
 
-CASES: dict[str, tuple[int, int, tuple[str, ...]]] = {
-    # A lone user's times are the engine's own settings.
-    "1 user": (1, 8, ()),
-    # Steps of equal length: with others in the batch, a time that depends on who came first would differ run by run.
-    "8 users, equal steps": (
-        8,
-        48,
-        (
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Users, how many requests they send, and how long those are."""
+
+    users: int
+    requests: int
+    words: int
+    output_tokens: int
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The engine's: a lone user's times are its own settings. With others in the batch steps are of equal length,
+        since a time that depends on who came first would differ run by run.
+        """
+        if self.users == 1:
+            return ()
+        return (
             *("--sim-seconds-per-token", "0.02", "--sim-seconds-per-sequence", "0", "--sim-ttft-seconds", "0"),
             *("--sim-seconds-per-prompt-token", "0", "--max-num-batched-tokens", "8192"),
-        ),
-    ),
+        )
+
+
+CASES = {
+    f"{users} {'user' if users == 1 else 'users'}, {name}": Case(users, requests, words, output_tokens)
+    for name, words, output_tokens in (("short", 80, 32), ("long", 400, 96))
+    for users, requests in ((1, 6), (4, 16), (8, 32))
 }
 
 
 def compare(case: str, options: argparse.Namespace, clients: list[str]) -> dict[str, Any]:
     """Medians of the rounds by contestant, their ratios, and how far the rounds of each lie apart."""
-    concurrency, requests, flags = CASES[case]
+    what = CASES[case]
     rounds: dict[str, list[dict[str, float]]] = {}
-    with live_server("--engine", "simulated", "--no-prefix-caching", *flags) as server:
-        work = ["--concurrency", concurrency, "--requests", requests, "--words", options.words]
-        work += ["--output-tokens", options.output_tokens]
+    with live_server("--engine", "simulated", "--no-prefix-caching", *what.flags) as server:
+        work = ["--concurrency", what.users, "--requests", what.requests, "--words", what.words]
+        work += ["--output-tokens", what.output_tokens]
         for _ in range(options.rounds):
             for client in clients:
                 plain = call("-m", "benchmarks.plain_load", server.url, "--client", client, *work)
                 rounds.setdefault(f"plain {client}", []).append(plain)
-            ours = by_bench(server.url, concurrency, requests, plain["prompt_tokens"], options.output_tokens)
+            ours = by_bench(server.url, what, plain["prompt_tokens"])
             rounds.setdefault("tidemill bench", []).append(ours)
             if options.script:
-                args = (concurrency, requests, options.words, options.output_tokens)
+                args = (what.users, what.requests, what.words, what.output_tokens)
                 scripted = call(options.script, server.url, "minnow", *args)
                 rounds.setdefault(options.script.name, []).append(scripted)
-                ours = by_bench(server.url, concurrency, requests, scripted["prompt_tokens"], options.output_tokens)
+                ours = by_bench(server.url, what, scripted["prompt_tokens"])
                 rounds.setdefault(f"tidemill bench, prompts as {options.script.name}", []).append(ours)
     medians = {
         name: {key: round(statistics.median(r[key] for r in found), 2) for key in found[0]}
@@ -99,8 +114,7 @@ def main() -> None:
     """Measure some rounds and write the medians and their ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--words", type=int, default=80)
-    parser.add_argument("--output-tokens", type=int, default=32)
+    parser.add_argument("--case", help="only cases whose name contains this", default="")
     parser.add_argument("--script", type=Path)
     parser.add_argument("--aiohttp", action="store_true", help="also compare the plain script over aiohttp")
     parser.add_argument("--out", type=Path)
@@ -110,8 +124,8 @@ def main() -> None:
         {
             "what": "tidemill bench beside plain scripts on the simulated engine: medians of rounds, and their ratios",
             "machine": describe(),
-            "config": {"rounds": options.rounds, "words": options.words, "output_tokens": options.output_tokens},
-            "cases": {case: compare(case, options, clients) for case in CASES},
+            "config": {"rounds": options.rounds, "cases": {name: asdict(case) for name, case in CASES.items()}},
+            "cases": {case: compare(case, options, clients) for case in CASES if options.case in case},
         },
         options.out,
     )

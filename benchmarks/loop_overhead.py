@@ -29,9 +29,11 @@ from tidemill.engine.core.channel import SocketChannel
 from tidemill.engine.core.heartbeat import Pulse
 from tidemill.engine.core.loop import EngineLoop
 from tidemill.engine.protocol import FrameReader, FromEngine, StepOutput, Submit, encode_frame
+from tidemill.kernels.backend import choose_backend
 from tidemill.kernels.kv_tensors import KVTensors
 from tidemill.kernels.linear import DEFAULT_ROW_TILE
 from tidemill.runner import runner as runner_module
+from tidemill.runner.compiled_draw import choose_draw
 from tidemill.runner.runner import ModelRunner
 from tidemill.scheduler.scheduler import Scheduler
 from tidemill.text.tokenizer import Tokenizer
@@ -42,10 +44,12 @@ FULL = SamplingParams(
     seed=0, temperature=0.8, top_k=50, top_p=0.95, repetition_penalty=1.1, presence_penalty=0.2, frequency_penalty=0.2,
     ignore_eos=True,
 )  # fmt: skip
+WARM = SamplingParams(seed=0, temperature=0.8, ignore_eos=True)
 NUCLEUS = SamplingParams(seed=0, temperature=0.8, top_p=0.95, ignore_eos=True)
 ROWS = {
     "greedy, vocabulary of 16k": (GREEDY, 16_000),
     "greedy, vocabulary of 128k": (GREEDY, 128_000),
+    "temperature, vocabulary of 128k": (WARM, 128_000),
     "top-p, vocabulary of 128k": (NUCLEUS, 128_000),
     "temperature, top-k, top-p, penalties, vocabulary of 128k": (FULL, 128_000),
 }
@@ -128,7 +132,7 @@ class Rig:
         )  # fmt: skip
         runner = ModelRunner(
             FreeDecoder(vocab_size), kv, layout, model_id=0, vocab_size=vocab_size, row_tile=DEFAULT_ROW_TILE,
-            device=cpu,
+            device=cpu, draw=choose_draw(choose_backend(cpu), vocab_size),
         )  # fmt: skip
         channel = SocketChannel(theirs)
         self.loop = EngineLoop(

@@ -157,8 +157,8 @@ def decoder_quality(folder: Path, texts: Sequence[Text]) -> dict[str, dict[str, 
     return results
 
 
-def accuracy(folder: Path, precision: Precision, count: int) -> tuple[float, list[bool]]:
-    """Percent right of `count` questions a subject and split, and each mark."""
+def accuracy(folder: Path, precision: Precision, count: int) -> list[bool]:
+    """Which of `count` questions a subject and split are answered right."""
     from training.examination import SUBJECTS, draw_questions, is_right
     from training.sample import END, prompt_of
     from training.world import Split
@@ -185,15 +185,36 @@ def accuracy(folder: Path, precision: Precision, count: int) -> tuple[float, lis
             if isinstance(chunk, Delta):
                 tokens[chunk.index] += chunk.token_ids
     answers = [text.partition(END)[0] for text in tokenizer.decode_batch(tokens, skip_special_tokens=False)]
-    marks = [is_right(question, answer) for question, answer in zip(questions, answers, strict=True)]
-    return 100 * sum(marks) / len(marks), marks
+    return [is_right(question, answer) for question, answer in zip(questions, answers, strict=True)]
+
+
+def accuracy_figures(marks: Sequence[bool], base: Sequence[bool]) -> dict[str, Any]:
+    """Percent right, and the change from `base`, the same questions in fp32, with its 95 % interval.
+
+    Only questions that one of the two got wrong tell them apart: the variance is of paired marks (McNemar), so that a
+    change is seen far more sharply than the two percentages are known. Agresti and Min's half is added to each kind.
+    """
+    count = len(marks)
+    lost = sum(one and not other for one, other in zip(base, marks, strict=True))
+    won = sum(other and not one for one, other in zip(base, marks, strict=True))
+    b, c, n = won + 0.5, lost + 0.5, count + 2
+    half = 1.96 * math.sqrt(b + c - (b - c) ** 2 / n) / n
+    middle = (b - c) / n
+    return {
+        "accuracy_percent": round(100 * sum(marks) / count, 2),
+        "questions": count,
+        "lost": lost,
+        "won": won,
+        "accuracy_change_points": round(100 * (won - lost) / count, 2),
+        "accuracy_change_interval_points": [round(100 * (middle - half), 2), round(100 * (middle + half), 2)],
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=Path(str(files("tidemill.bundled"))) / "minnow")
-    parser.add_argument("--conversations", type=int, default=200)
-    parser.add_argument("--questions", type=int, default=20, help="for each subject and split; 0 leaves accuracy out")
+    parser.add_argument("--conversations", type=int, default=100)
+    parser.add_argument("--questions", type=int, default=53, help="for each subject and split; 0 leaves accuracy out")
     parser.add_argument("--random", metavar="SHAPE", help="a random checkpoint of this shape instead, e.g. 115M")
     parser.add_argument("--checkpoints", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument("--out", type=Path)
@@ -203,9 +224,12 @@ def main() -> None:
     texts = plain_texts(folder, 8) if options.random else held_out(folder, options.conversations)
     results = decoder_quality(folder, texts)
     if options.questions and not options.random:
+        base: list[bool] = []
         for precision in PRECISIONS:
-            percent, marks = accuracy(folder, precision, options.questions)
-            results[precision] |= {"accuracy_percent": round(percent, 2), "questions": len(marks)}
+            began = time.perf_counter()
+            marks = accuracy(folder, precision, options.questions)
+            base = base or marks
+            results[precision] |= accuracy_figures(marks, base) | {"seconds": round(time.perf_counter() - began, 1)}
     result = {
         "machine": describe(),
         "model": options.random or "minnow",

@@ -39,16 +39,6 @@ class Running:
         }
 
 
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @contextlib.contextmanager
 def started(
     command: list[str], port: int, ready_path: str, environment: dict[str, str], *, within_seconds: float

@@ -99,8 +99,12 @@ RECORDS = [
     record(due=2.0, error="timeout", index=2),
 ]
 VERDICTS = (LoadVerdict(1.0, 10, 10, 1.0, 0.7, 1.0, True), LoadVerdict(2.0, 5, 10, 0.5, 0.2, 0.8, False))
-HALF = SearchResult("rate", 0.95, 1.0, 2.0, 0.05, is_resolved=False, verdicts=VERDICTS, probes=())
-NOTHING = SearchResult("users", 0.95, None, None, 0.05, is_resolved=False, verdicts=(), probes=())
+HALF = SearchResult(
+    "rate", 0.95, 1.0, 2.0, 0.05, is_resolved=False, ended_by="it was stopped", verdicts=VERDICTS, probes=()
+)
+NOTHING = SearchResult(
+    "users", 0.95, None, None, 0.05, is_resolved=False, ended_by="it was stopped", verdicts=(), probes=()
+)
 
 
 @pytest.mark.parametrize("records", [RECORDS, RECORDS * 700, RECORDS[2:], []])
@@ -119,7 +123,14 @@ def test_a_page_needs_nothing_from_outside(records: list[RequestRecord], found: 
 
 
 def test_a_page_shows_the_figures() -> None:
-    page = parsed(to_html(result_of(RECORDS, found=SearchResult("rate", 0.95, 1.0, 2.0, 0.05, True, VERDICTS, ()))))
+    page = parsed(
+        to_html(
+            result_of(
+                RECORDS,
+                found=SearchResult("rate", 0.95, 1.0, 2.0, 0.05, True, "nothing was left to probe", VERDICTS, ()),
+            )
+        )
+    )
     plots = [attrs["aria-label"] for tag, attrs in page.seen if tag == "svg"]
     assert plots == [
         "Share of requests that met the objectives, by load",

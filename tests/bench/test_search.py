@@ -19,6 +19,7 @@ async def find(
     is_whole: bool = False,
     max_probes: int = 60,
     resolution: float = 0.05,
+    max_seconds: float = 1e9,
     stop_after: int | None = None,
 ) -> SearchResult:
     seen = 0
@@ -36,6 +37,8 @@ async def find(
         target_ratio=0.95,
         resolution_ratio=resolution,
         max_probes=max_probes,
+        max_seconds=max_seconds,
+        clock=lambda: 10.0 * seen,
         is_whole=is_whole,
     )
     return await search.find(start)
@@ -118,9 +121,18 @@ async def test_nothing_fails_within_the_probes() -> None:
     found = await find(cliff(1e9), max_probes=5)
     assert (found.best, found.lowest_failed) == (16.0, None)
     assert not found.is_resolved
+    assert found.ended_by == "5 probes were used up"
+
+
+async def test_time_runs_out() -> None:
+    # A probe takes ten seconds: the third one ends after 25.
+    found = await find(cliff(1e9), max_seconds=25.0)
+    assert [probe.load for probe in found.probes] == [1.0, 2.0, 4.0]
+    assert found.ended_by == "25 s had passed"
+    assert (await find(cliff(10.0))).ended_by == "nothing was left to probe"
 
 
 async def test_a_stopped_search_tells_what_it_has() -> None:
     found = await find(cliff(10.0), stop_after=3)
-    assert (found.best, len(found.probes)) == (4.0, 3)
+    assert (found.best, len(found.probes), found.ended_by) == (4.0, 3, "it was stopped")
     assert (await find(cliff(10.0), stop_after=0)).verdicts == ()

@@ -194,6 +194,8 @@ def search(what: Any, **changes: Any) -> SearchConfig:
         "resolution_ratio": 0.05,
         "start": None,
         "max_probes": 24,
+        "max_seconds": 600.0,
+        "probe_seconds": 0.0,
     }
     return SearchConfig(what=what, **{**fields, **changes})
 
@@ -243,4 +245,17 @@ async def test_a_rate_that_nothing_limits_ends_with_its_probes() -> None:
     assert (result.search.best, result.search.lowest_failed) == (800.0, None)
     assert [probe.num_judged for probe in result.search.probes] == [10, 10, 10]
     assert len(set(prompts)) == len(prompts)
-    assert "The search ended before its resolution was reached." in to_text(result)
+    assert "The search ended before its resolution was reached: 3 probes were used up." in to_text(result)
+
+
+async def test_a_probe_of_a_rate_lasts_long_enough_for_a_queue_to_show() -> None:
+    async with ScriptedServer().running() as server:
+        settings = config(
+            server.url,
+            search=search("rate", start=200.0, max_probes=2, probe_seconds=0.1),
+            load=OpenLoop(None),
+            objectives=Objectives(ttft_seconds=60.0),
+        )
+        result = await bench(settings).run()
+    assert result.search is not None
+    assert [(probe.load, probe.num_judged) for probe in result.search.probes] == [(200.0, 20), (400.0, 40)]

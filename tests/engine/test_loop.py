@@ -1,6 +1,7 @@
 """The loop around the real scheduler and the simulated runner, in virtual time, over a channel that is a list."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -20,7 +21,7 @@ from tidemill.engine.protocol import (
     Submit,
     ToEngine,
 )
-from tidemill.scheduler.batch import Batch, StepHandle
+from tidemill.scheduler.batch import Batch, StepHandle, StepResult
 from tidemill.scheduler.scheduler import Scheduler
 
 
@@ -245,3 +246,23 @@ def test_a_long_step_that_gets_on_is_no_hang() -> None:
         pulse.beat()
     clock.advance(2.0)
     assert pulse.age_seconds() == 2.0
+
+
+def test_a_report_tells_what_the_parts_of_its_step_took() -> None:
+    rig = Rig()
+    launch = rig.runner.launch
+
+    class Parted:
+        def __init__(self, handle: StepHandle) -> None:
+            self._handle = handle
+
+        def result(self) -> StepResult:
+            return replace(self._handle.result(), tensors_seconds=0.001, sample_seconds=0.002)
+
+    rig.runner.launch = lambda batch: Parted(launch(batch))  # type: ignore[method-assign]
+    rig.run([submit(1, max_new=2)])
+    for frame in rig.channel.sent:
+        stats = frame.stats
+        assert (stats.tensors_seconds, stats.sample_seconds, stats.update_seconds) == (0.001, 0.002, 0.0)
+        assert stats.forward_seconds == pytest.approx(stats.step_seconds - 0.003)
+        assert stats.step_seconds > 0.003

@@ -12,7 +12,7 @@ from tidemill.config.settings import SchedulerSettings
 from tidemill.core.clock import VirtualClock
 from tidemill.core.kv_cache import KVCacheLayout
 from tidemill.core.requests import SamplingParams
-from tidemill.kernels.backend import choose_backend
+from tidemill.kernels.backend import KernelBackend, choose_backend
 from tidemill.kernels.kv_tensors import KVTensors, block_bytes
 from tidemill.kernels.linear import DEFAULT_ROW_TILE
 from tidemill.kernels.quantized import IntegerFormat
@@ -21,6 +21,7 @@ from tidemill.models.quantization.job import QuantizationJob
 from tidemill.models.quantization.packed_cache import PackedCache
 from tidemill.models.quantization.quantized_model import load_quantized
 from tidemill.models.spec import ModelSpec, kv_groups, load_spec
+from tidemill.runner.compiled_draw import CompiledDraw
 from tidemill.runner.runner import ModelRunner
 from tidemill.scheduler.outputs import SchedulerOutput
 from tidemill.scheduler.scheduler import Scheduler
@@ -35,6 +36,8 @@ class LoadedModel:
     decoder: Decoder
     dtype: torch.dtype
     row_tile: int | None
+    kv_dtype: torch.dtype
+    """Of the cache: `dtype`, if nothing else is asked for."""
 
     @staticmethod
     def load(folder: Path, dtype: torch.dtype, *, row_tile: int | None = DEFAULT_ROW_TILE) -> "LoadedModel":
@@ -48,10 +51,10 @@ class LoadedModel:
             max_model_len=spec.max_position_embeddings,
             progress=lambda _: None,
         )
-        return LoadedModel(spec, decoder, dtype, row_tile)
+        return LoadedModel(spec, decoder, dtype, row_tile, dtype)
 
 
-def load_integers(folder: Path, kind: IntegerFormat) -> LoadedModel:
+def load_integers(folder: Path, kind: IntegerFormat, kernels: KernelBackend | None = None) -> LoadedModel:
     """The model in `folder` in integers, made anew; keys and values are bf16."""
     spec = load_spec(folder)
     job = QuantizationJob(
@@ -65,8 +68,8 @@ def load_integers(folder: Path, kind: IntegerFormat) -> LoadedModel:
         num_threads=1,
     )
     cache = PackedCache(None, limit_bytes=0, clock=lambda: 0.0, sleep=lambda _: None)
-    model = load_quantized(job, choose_backend(CPU), cache, progress=lambda *_: None)
-    return LoadedModel(spec, model.decoder, torch.bfloat16, model.row_tile)
+    model = load_quantized(job, kernels or choose_backend(CPU), cache, progress=lambda *_: None)
+    return LoadedModel(spec, model.decoder, torch.bfloat16, model.row_tile, torch.bfloat16)
 
 
 def make_request(sequence_id: int, prompt: Sequence[int], max_new_tokens: int, **params: Any) -> SequenceRequest:
@@ -113,7 +116,7 @@ def run(
     """Serve `requests` to their end; `arrivals_per_step` of them arrive before each step."""
     record = Record()
     groups = kv_groups(model.spec)
-    shape = {"num_kv_heads": model.spec.num_kv_heads, "head_dim": model.spec.head_dim, "dtype": model.dtype}
+    shape = {"num_kv_heads": model.spec.num_kv_heads, "head_dim": model.spec.head_dim, "dtype": model.kv_dtype}
     page = block_bytes(layers_per_group=len(groups[0].layers), block_size=block_size, **shape)
     layout = KVCacheLayout(num_blocks=num_blocks, block_size=block_size, block_bytes=page, groups=groups)
     runner = ModelRunner(
@@ -125,6 +128,7 @@ def run(
         row_tile=model.row_tile,
         device=CPU,
         on_logits=record.on_logits,
+        draw=CompiledDraw(model.spec.vocab_size),
     )
     longest = max(len(request.prompt_token_ids) + request.max_new_tokens for request in requests)
     scheduler = Scheduler(

@@ -4,6 +4,7 @@ Everything is real but the processes: scheduler, runner, decoder and kernels, on
 """
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -42,12 +43,23 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 INTEGERS = ("int8", "int4", "int8 and floats")
 """In the last one a few matrices stay floats, as where smoothing does not help: rows need their tile again."""
-CASES = [*itertools.product(KINDS, DTYPES), *itertools.product(("windowed", "biased"), INTEGERS)]
+INT8_CACHE = {"bf16, int8 cache": "bf16", "int8, int8 cache": "int8"}
+"""Arithmetics over keys and values that are kept in int8."""
+CASES = [
+    *itertools.product(KINDS, DTYPES),
+    *itertools.product(("windowed", "biased"), INTEGERS),
+    *itertools.product(KINDS, INT8_CACHE),
+]
 
 
 @pytest.fixture(scope="module", params=CASES, ids="-".join)
 def model(request, tmp_path_factory):
     kind, dtype = request.param
+    model = load(kind, INT8_CACHE.get(dtype, dtype), tmp_path_factory)
+    return replace(model, kv_dtype=torch.int8) if dtype in INT8_CACHE else model
+
+
+def load(kind, dtype, tmp_path_factory):
     overrides = dict(KINDS[kind])
     folder = make_checkpoint(overrides.pop("family"), tmp_path_factory.mktemp(kind), **overrides)
     if dtype == "int8 and floats":

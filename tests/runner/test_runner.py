@@ -10,7 +10,7 @@ from tidemill.kernels.kv_tensors import KVTensors, block_bytes
 from tidemill.runner import logit_rows
 from tidemill.runner.logit_rows import slice_rows
 from tidemill.runner.runner import ModelRunner
-from tidemill.sampling.sampler import NOT_FINITE
+from tidemill.sampling.plain_draw import NOT_FINITE
 
 VOCAB = 50
 CPU = torch.device("cpu")
@@ -170,3 +170,20 @@ def test_slices_are_whole_tiles_within_the_bound():
     assert slice_rows(200_000, 16) == 80
     assert slice_rows(100_000_000, 8) == 8
     assert slice_rows(100_000_000, None) == 1
+
+
+def test_a_step_tells_what_its_tensors_and_its_sampling_took(runner, model):
+    times = iter([10.0, 11.0, 14.0, 19.0])
+    runner = ModelRunner(
+        model,
+        runner._kv,
+        runner._layout,
+        model_id=0,
+        vocab_size=VOCAB,
+        row_tile=8,
+        device=CPU,
+        clock=lambda: next(times),
+    )
+    batch = make_batch(scheduled(1, 0, 2, [1]), new=[new_sequence(1, (5, 6))])
+    result = runner.launch(batch).result()
+    assert (result.tensors_seconds, result.sample_seconds) == (1.0, 5.0)

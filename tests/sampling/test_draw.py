@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from tidemill.sampling.draw import draw_any, draw_candidate
 from tidemill.sampling.filters import Candidates
+from tidemill.sampling.weights import tempered_weights
 
 weights_of = st.lists(st.sampled_from([0.0, 0.0, 0.25, 0.5, 1.0]), min_size=1, max_size=1200).filter(any)
 unit = st.floats(0, 1, exclude_max=True)
@@ -37,9 +38,9 @@ def test_candidates(weights, numerator):
     assert draw_candidate(candidates, uniform) == ids[twin(weights, uniform)]
 
 
-@given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=700).filter(any), unit | st.just(LAST))
-def test_never_a_token_without_weight(weights, uniform):
-    row = np.array(weights, dtype=np.float32)
+@given(st.lists(st.floats(-40, 0, width=32), min_size=1, max_size=700), unit | st.just(LAST))
+def test_never_a_token_without_weight(scores, uniform):
+    row = tempered_weights(np.array(scores, dtype=np.float32), 1.0)
     assert row[draw_any(row, uniform)] > 0
     kept = np.sort(row[row > 0])[::-1].astype(np.float64)
     assert 0 <= draw_candidate(Candidates(np.arange(kept.size), kept), uniform) < kept.size

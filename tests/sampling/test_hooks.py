@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.sampling.rows import make_row
 from tidemill.sampling.hooks import apply_bias, apply_penalties
-from tidemill.sampling.sampler import hooked_scores
+from tidemill.sampling.plain_draw import hooked_scores
 from tidemill.sampling.token_counts import TokenCounts
 
 VOCAB = 24

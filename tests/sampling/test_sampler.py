@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from tests.sampling.rows import make_row
 from tidemill.sampling.device_greedy import greedy_on_device
+from tidemill.sampling.plain_draw import NOT_FINITE, NOTHING_ALLOWED, SamplingFailure
 from tidemill.sampling.rng import uniform
-from tidemill.sampling.sampler import NOT_FINITE, NOTHING_ALLOWED, SampledToken, SamplingFailure, sample
+from tidemill.sampling.sampler import SampledToken, sample
 
 VOCAB = 300
 

@@ -32,7 +32,8 @@ class SearchConfig:
     """A search for the highest rate, or the largest number of users, at which `target_ratio` meet the objectives.
 
     `probe_requests` are judged at each probe. It ends when the highest that passed and the lowest that failed are
-    within `resolution_ratio` (or one user), or after `max_probes`.
+    within `resolution_ratio` (or one user), or after `max_probes` or the probe that `max_seconds` have passed in.
+    Requests of a rate arrive for `probe_seconds`, or longer.
     """
 
     what: Literal["rate", "users"]
@@ -41,6 +42,8 @@ class SearchConfig:
     resolution_ratio: float
     start: float | None
     max_probes: int
+    max_seconds: float
+    probe_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -108,7 +108,7 @@ def _search(found: SearchResult) -> Iterator[str]:
     above = "nothing higher was tried" if found.lowest_failed is None else f"{found.lowest_failed:g} failed"
     yield f"  Highest with {found.target_ratio:.0%} within the objectives: {found.best:g} {unit} ({above})"
     if not found.is_resolved:
-        yield "  The search ended before its resolution was reached."
+        yield f"  The search ended before its resolution was reached: {found.ended_by}."
 
 
 def _shown_load(found: SearchResult) -> str:

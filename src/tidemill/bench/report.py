@@ -92,7 +92,7 @@ def _search(found: SearchResult) -> str:
             f"{found.best:g} {unit} had at least {found.target_ratio:.0%} of requests within the objectives; {above}."
         )
     if not found.is_resolved:
-        said += " The search ended before its resolution was reached."
+        said += f" The search ended before its resolution was reached: {found.ended_by}."
     curve = figures.search_curve(found) if found.verdicts else ""
     caption = (
         "Each load's share, all probes of it together, and its 95 % interval. Below: the best load, beginning included."

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from tidemill.bench.percentiles import share_interval
+from tidemill.core.clock import Clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,8 @@ class SearchResult:
     lowest_failed: float | None
     resolution_ratio: float
     is_resolved: bool
+    ended_by: str
+    """Why it probed no more."""
     verdicts: tuple[LoadVerdict, ...]
     probes: tuple[Probe, ...]
 
@@ -79,6 +82,8 @@ class Search:
         target_ratio: float,
         resolution_ratio: float,
         max_probes: int,
+        max_seconds: float,
+        clock: Clock,
         is_whole: bool,
     ) -> None:
         self._run_probe = run_probe
@@ -86,17 +91,26 @@ class Search:
         self._target_ratio = target_ratio
         self._resolution_ratio = resolution_ratio
         self._max_probes = max_probes
+        self._max_seconds = max_seconds
+        self._clock = clock
         self._is_whole = is_whole
         self._probes: list[Probe] = []
         self._is_stopped = False
 
     async def find(self, start: float) -> SearchResult:
-        """Search from `start`, up and down, until the gap is small, the probes are used up or the user stops it."""
+        """Search from `start`, up and down, until the gap is small, probes or time are used up or the user stops it."""
         load: float | None = self._shaped(start)
-        while load is not None and len(self._probes) < self._max_probes and not self._is_stopped:
+        until = self._clock() + self._max_seconds
+        while load is not None:
             await self._probe(load)
             load = self._next_load()
-        return self._result()
+            if self._is_stopped:
+                return self._result("it was stopped")
+            if load is not None and len(self._probes) >= self._max_probes:
+                return self._result(f"{self._max_probes} probes were used up")
+            if load is not None and self._clock() >= until:
+                return self._result(f"{self._max_seconds:g} s had passed")
+        return self._result("nothing was left to probe")
 
     async def _probe(self, load: float) -> None:
         probe = await self._run_probe(load, sum(probe.load == load for probe in self._probes))
@@ -156,7 +170,7 @@ class Search:
         # Three digits are finer than any resolution, and rates that can be read.
         return float(max(1, round(load))) if self._is_whole else float(f"{load:.3g}")
 
-    def _result(self) -> SearchResult:
+    def _result(self, ended_by: str) -> SearchResult:
         passed, failed = self._bracket()
         is_confirmed = passed is not None and self._count(passed) >= 2
         return SearchResult(
@@ -166,6 +180,7 @@ class Search:
             lowest_failed=failed,
             resolution_ratio=self._resolution_ratio,
             is_resolved=passed is not None and failed is not None and is_confirmed and self._is_close(passed, failed),
+            ended_by=ended_by,
             verdicts=self._verdicts(),
             probes=tuple(self._probes),
         )

@@ -1,6 +1,7 @@
 """One invocation from its configuration to its result: look at the server, warm up, run or search, sum up."""
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -209,6 +210,8 @@ class Bench:
             target_ratio=config.target_ratio,
             resolution_ratio=config.resolution_ratio,
             max_probes=config.max_probes,
+            max_seconds=config.max_seconds,
+            clock=self._clock,
             is_whole=config.what == "users",
         )
         first = 1.0 if config.what == "users" else max(0.01, 1.0 / alone if alone else 1.0)
@@ -240,9 +243,12 @@ class Bench:
         return await self._one_run(facts, closed, workload.untimed(), f"{at:g} users", watch)
 
     def _judge(self, config: SearchConfig, at: float) -> Judge:
-        number, first = config.probe_requests, round(config.probe_requests * SETTLING_RATIO)
         if config.what == "users":
-            number, first = max(number, 2 * int(at)), 0  # the first request of each user settles that load
+            # The first request of each user settles that load.
+            number, first = max(config.probe_requests, 2 * int(at)), 0
+        else:
+            number = max(config.probe_requests, math.ceil(at * config.probe_seconds))
+            first = round(number * SETTLING_RATIO)
         return Judge(self._config.objectives, config.target_ratio, first, number)
 
 

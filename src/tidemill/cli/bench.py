@@ -83,6 +83,8 @@ def bench(
     resolution: flags.Resolution = None,
     start: flags.Start = None,
     max_probes: flags.MaxProbes = None,
+    max_seconds: flags.MaxSeconds = None,
+    probe_seconds: flags.ProbeSeconds = None,
     json_file: flags.JsonFile = None,
     html_file: flags.HtmlFile = None,
     records: flags.Records = False,
@@ -131,6 +133,8 @@ def bench(
             resolution_ratio=resolution or 0.05,
             start=start,
             max_probes=max_probes or 24,
+            max_seconds=max_seconds or 900.0,
+            probe_seconds=5.0 if probe_seconds is None else probe_seconds,
         ),
         num_warmup=warmup,
     )

@@ -113,6 +113,11 @@ Resolution = Annotated[
 ]
 Start = Annotated[float | None, _flag(_FIND, "The load to begin with. (default: what one user makes)", min=1e-3)]
 MaxProbes = Annotated[int | None, _flag(_FIND, "Probes, at most. (default: 24)", "N", min=2, max=1000)]
+MaxSeconds = Annotated[float | None, _flag(_FIND, "No probe begins after this much time. (default: 900)", "S", min=1.0)]
+ProbeSeconds = Annotated[
+    float | None,
+    _flag(_FIND, "A probe of a rate lasts so long at least, for a queue to show. (default: 5)", "S", min=0.0),
+]
 
 JsonFile = Annotated[
     Path | None, _flag(_OUT, "Write all figures; '-' is standard output, with nothing else.", "FILE", "--json")

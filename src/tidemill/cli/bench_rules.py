@@ -23,7 +23,8 @@ _NEEDED = (
     ("burst_size", ("arrivals_burst",)),
     ("max_in_flight", ("rate", "trace", "find")),
     ("words_per_token", ("slo_words_per_minute",)),
-    *((name, ("find",)) for name in ("target", "probe_requests", "resolution", "start", "max_probes")),
+    *((name, ("find",)) for name in ("target", "probe_requests", "resolution", "start", "max_probes", "max_seconds")),
+    ("probe_seconds", ("find_rate",)),
     ("find", ("slo_ttft_ms", "slo_tpot_ms", "slo_words_per_minute", "slo_itl_p99_ms", "slo_e2e_ms")),
 )
 

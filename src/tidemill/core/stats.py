@@ -39,6 +39,19 @@ class StepStats(msgspec.Struct, frozen=True, kw_only=True):
     """What that turn took: scheduling, computing and taking in the result; None of a step that failed."""
     prediction_error_ratio: float | None = None
     """Running median of |turn / predicted - 1|."""
+    tensors_seconds: float = 0.0
+    """Of `step_seconds`: making the step's tensors."""
+    sample_seconds: float = 0.0
+    """Of `step_seconds`: logits and sampling."""
+    update_seconds: float = 0.0
+    """Of `step_seconds`: taking in the result."""
+    report_seconds: float = 0.0
+    """What it took to send the report before this one."""
+
+    @property
+    def forward_seconds(self) -> float:
+        """The rest of `step_seconds`: the model's forward pass, and what was not told apart from it."""
+        return max(0.0, self.step_seconds - self.tensors_seconds - self.sample_seconds - self.update_seconds)
 
 
 class PromiseOutcome(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ Owns the order and what is told about it; each step's rules are in its own file.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -21,6 +21,7 @@ from tidemill.models.spec import ModelSpec, kv_groups
 from tidemill.runner.activation_peak import ProcessMemory, cuda_peak_bytes, host_peak_bytes
 from tidemill.runner.allocator import keep_freed_memory
 from tidemill.runner.cache_sizing import CacheShape, MemoryBudget, size_cache
+from tidemill.runner.compiled_draw import choose_draw
 from tidemill.runner.devices import Compute, choose_device, choose_threads, cpu_flags, has_fast_bf16
 from tidemill.runner.fingerprint import numerics_fingerprint
 from tidemill.runner.kv_precision import choose_kv_dtype, kv_precision_name
@@ -136,6 +137,7 @@ def load_runner(
         device=compute.device,
         on_logits=on_logits,
         threads=_thread_share(compute, clock),
+        draw=choose_draw(kernels, spec.vocab_size),
     )
     progress("compiling kernels, measuring memory", 1.0)
     info = RunnerInfo(
@@ -268,6 +270,8 @@ def _measure_step(
         row_tile=compute.row_tile,
         device=compute.device,
     )
+    # A step of one row goes through other kernels; what they need is less, but the first of them compiles.
+    replace(step, num_rows=1).run()
     if compute.device.type == "cuda":
         return cuda_peak_bytes(step.run, compute.device)
     return host_peak_bytes(step.run, ProcessMemory())

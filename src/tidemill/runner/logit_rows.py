@@ -15,8 +15,9 @@ from tidemill.runner.batch_tensors import ScheduledState
 from tidemill.runner.row_buckets import padded_rows
 from tidemill.sampling.device_greedy import greedy_on_device
 from tidemill.sampling.logprobs import TokenLogprobs, token_logprobs
+from tidemill.sampling.plain_draw import NOT_FINITE, DrawRows, SamplingFailure, draw_plainly
 from tidemill.sampling.row_state import RowState
-from tidemill.sampling.sampler import NOT_FINITE, Outcome, SamplingFailure, sample
+from tidemill.sampling.sampler import Outcome, sample
 from tidemill.scheduler.batch import RawLogprobs, SequenceResult
 
 MAX_SLICE_BYTES = 64 * 1024 * 1024
@@ -52,9 +53,16 @@ class LogitRows:
     """Computes and samples the logits of a step."""
 
     def __init__(
-        self, project: Projection, *, vocab_size: int, row_tile: int | None, on_logits: OnLogits | None = None
+        self,
+        project: Projection,
+        *,
+        vocab_size: int,
+        row_tile: int | None,
+        on_logits: OnLogits | None = None,
+        draw: DrawRows = draw_plainly,
     ) -> None:
         self._project = project
+        self._draw = draw
         self._row_tile = row_tile
         self._on_logits = on_logits
         self.slice_rows = slice_rows(vocab_size, row_tile)
@@ -101,7 +109,7 @@ class LogitRows:
             self._tell(rows, sequences, values)
             self._take_prompt_logprobs(rows, sequences, values, partials)
             positions = [rows[place].position + 1 for place in sampled]
-            outcomes = sample(values if len(sampled) == len(rows) else values[sampled], states, positions)
+            outcomes = sample(values if len(sampled) == len(rows) else values[sampled], states, positions, self._draw)
         for place, outcome in zip(sampled, outcomes, strict=True):
             index = rows[place].place
             _take_outcome(outcome, sequences[index], partials[index])

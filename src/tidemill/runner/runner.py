@@ -8,6 +8,7 @@ from typing import Protocol
 
 import torch
 
+from tidemill.core.clock import Clock, monotonic
 from tidemill.core.kv_cache import KVCacheLayout
 from tidemill.kernels.attention_batch import AttentionBatch
 from tidemill.kernels.kv_tensors import KVTensors
@@ -15,6 +16,7 @@ from tidemill.runner.batch_tensors import ScheduledState, build_batch_tensors
 from tidemill.runner.logit_rows import LogitRows, OnLogits
 from tidemill.runner.sequence_state import SequenceState
 from tidemill.runner.thread_share import ThreadShare
+from tidemill.sampling.plain_draw import DrawRows, draw_plainly
 from tidemill.scheduler.batch import Batch, SequenceResult, StepResult
 
 
@@ -63,8 +65,11 @@ class ModelRunner:
         device: torch.device,
         on_logits: OnLogits | None = None,
         threads: ThreadShare | None = None,
+        clock: Clock = monotonic,
+        draw: DrawRows = draw_plainly,
     ) -> None:
         self.model_id = model_id
+        self._clock = clock
         self._threads = threads
         self._model = model
         self._kv = kv
@@ -72,7 +77,9 @@ class ModelRunner:
         self._vocab_size = vocab_size
         self._row_tile = row_tile
         self._device = device
-        self._logit_rows = LogitRows(model.logits, vocab_size=vocab_size, row_tile=row_tile, on_logits=on_logits)
+        self._logit_rows = LogitRows(
+            model.logits, vocab_size=vocab_size, row_tile=row_tile, on_logits=on_logits, draw=draw
+        )
         self._states: dict[int, SequenceState] = {}
 
     @property
@@ -97,16 +104,28 @@ class ModelRunner:
                 sound.append((scheduled, state))
             else:
                 faults[scheduled.sequence_id] = state.fault
-        results = self._compute(sound) if sound else []
+        results, tensors_seconds, sample_seconds = self._compute(sound) if sound else ([], 0.0, 0.0)
         if faults:
             results = _in_order(batch, results, faults)
-        return CompletedStep(StepResult(step=batch.step, sequences=tuple(results)))
+        return CompletedStep(
+            StepResult(
+                step=batch.step,
+                sequences=tuple(results),
+                tensors_seconds=tensors_seconds,
+                sample_seconds=sample_seconds,
+            )
+        )
 
     @torch.inference_mode()
-    def _compute(self, sequences: Sequence[ScheduledState]) -> list[SequenceResult]:
+    def _compute(self, sequences: Sequence[ScheduledState]) -> tuple[list[SequenceResult], float, float]:
+        """The results, and the seconds that the tensors and the sampling took."""
+        started = self._clock()
         tensors = build_batch_tensors(sequences, self._layout, row_tile=self._row_tile, device=self._device)
+        built = self._clock()
         hidden = self._model.forward(tensors.token_ids, tensors.positions, self._kv, tensors.attention)
-        return self._logit_rows.results(sequences, tensors.row_starts, hidden)
+        forwarded = self._clock()
+        results = self._logit_rows.results(sequences, tensors.row_starts, hidden)
+        return results, built - started, self._clock() - forwarded
 
 
 def _in_order(batch: Batch, results: Sequence[SequenceResult], faults: dict[int, str]) -> list[SequenceResult]:

@@ -2,7 +2,8 @@
 
 import torch
 
-from tidemill.sampling.sampler import NOT_FINITE, Outcome, SampledToken, SamplingFailure
+from tidemill.sampling.plain_draw import NOT_FINITE, SamplingFailure
+from tidemill.sampling.sampler import Outcome, SampledToken
 
 
 def greedy_on_device(logits: torch.Tensor) -> list[Outcome]:

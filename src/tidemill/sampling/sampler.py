@@ -1,7 +1,7 @@
-"""From rows of logits to tokens, through the hooks in their fixed order. Owns the order; keeps nothing between calls.
+"""From rows of logits to tokens and what is told about them. Owns no arithmetic; keeps nothing between calls.
 
-mask, bias, penalties, temperature, filters, draw; acceptance is `RowState.accept`. Every row goes its way alone, so
-what it yields depends neither on the rows beside it nor on how many there are.
+What is drawn goes through mask, bias, penalties, temperature, filters, draw, in this order; acceptance is
+`RowState.accept`.
 """
 
 from collections.abc import Sequence
@@ -10,16 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tidemill.sampling.draw import draw_any, draw_candidate
-from tidemill.sampling.filters import filtered, tempered_weights
-from tidemill.sampling.hooks import apply_bias, apply_penalties
 from tidemill.sampling.logprobs import TokenLogprobs, token_logprobs
-from tidemill.sampling.rng import uniform
+from tidemill.sampling.plain_draw import NOT_FINITE, Drawn, DrawRows, SamplingFailure, draw_plainly
 from tidemill.sampling.row_state import RowState
-from tidemill.sampling.token_mask import Scores, apply_mask
-
-NOT_FINITE = "The model's output is not finite."
-NOTHING_ALLOWED = "No token is allowed here."
+from tidemill.sampling.token_mask import Scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +24,12 @@ class SampledToken:
     logprobs: TokenLogprobs | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SamplingFailure:
-    """Why a row yielded no token; the other rows are not touched by it."""
-
-    reason: str
-
-
 Outcome = SampledToken | SamplingFailure
 
 
-def sample(logits: NDArray[np.float32], rows: Sequence[RowState], positions: Sequence[int]) -> list[Outcome]:
+def sample(
+    logits: NDArray[np.float32], rows: Sequence[RowState], positions: Sequence[int], draw: DrawRows = draw_plainly
+) -> list[Outcome]:
     """One outcome a row of raw fp32 `logits` (num_rows, vocab), which are left as they are.
 
     `positions` are the absolute positions the new tokens will stand at. The states are read, not advanced.
@@ -50,11 +39,8 @@ def sample(logits: NDArray[np.float32], rows: Sequence[RowState], positions: Seq
         return []
     if all(row.is_plain_greedy for row in rows):
         return _greedy(logits)
-    is_finite = (np.isfinite(logits.max(axis=1)) & np.isfinite(logits.min(axis=1))).tolist()
-    return [
-        sample_row(logits[index], row, position) if is_finite[index] else SamplingFailure(NOT_FINITE)
-        for index, (row, position) in enumerate(zip(rows, positions, strict=True))
-    ]
+    drawn = draw(logits, rows, positions)
+    return [_outcome(token, logits[index], row) for index, (token, row) in enumerate(zip(drawn, rows, strict=True))]
 
 
 def _greedy(logits: NDArray[np.float32]) -> list[Outcome]:
@@ -68,48 +54,7 @@ def _greedy(logits: NDArray[np.float32]) -> list[Outcome]:
     ]
 
 
-def sample_row(logits: Scores, row: RowState, position: int) -> Outcome:
-    """The outcome of one row of finite logits (vocab,)."""
-    scores = hooked_scores(logits, row)
-    if row.is_greedy:
-        token_id = int(scores.argmax())
-        if scores[token_id] == -np.inf:
-            return SamplingFailure(NOTHING_ALLOWED)
-    else:
-        if scores.max() == -np.inf:
-            return SamplingFailure(NOTHING_ALLOWED)
-        token_id = _draw(scores, row, position)
-    if row.params.num_logprobs is None:
-        return SampledToken(token_id)
-    return SampledToken(token_id, token_logprobs(logits, token_id, row.params.num_logprobs))
-
-
-def hooked_scores(logits: Scores, row: RowState) -> Scores:
-    """The scores after mask, bias and penalties: a copy where any of them applies, else `logits` itself."""
-    params, mask = row.params, row.mask
-    if mask is None and not params.logit_bias and row.counts is None:
-        return logits
-    scores = logits.copy()
-    if mask is not None:
-        apply_mask(scores, mask)
-    if params.logit_bias:
-        apply_bias(scores, row.bias_token_ids, row.biases)
-    if row.counts is not None:
-        apply_penalties(
-            scores,
-            row.counts,
-            repetition=params.repetition_penalty,
-            presence=params.presence_penalty,
-            frequency=params.frequency_penalty,
-        )
-    return scores
-
-
-def _draw(scores: Scores, row: RowState, position: int) -> int:
-    weights = tempered_weights(scores, row.params.temperature)
-    number = uniform(row.key, position)
-    if not row.has_filters:
-        return draw_any(weights, number)
-    params = row.params
-    candidates = filtered(weights, top_k=params.top_k, top_p=params.top_p, min_p=params.min_p)
-    return draw_candidate(candidates, number)
+def _outcome(drawn: Drawn, logits: Scores, row: RowState) -> Outcome:
+    if isinstance(drawn, SamplingFailure) or row.params.num_logprobs is None:
+        return drawn if isinstance(drawn, SamplingFailure) else SampledToken(drawn)
+    return SampledToken(drawn, token_logprobs(logits, drawn, row.params.num_logprobs))

@@ -84,6 +84,10 @@ class StepResult:
 
     step: int
     sequences: tuple[SequenceResult, ...]
+    tensors_seconds: float = 0.0
+    """Of the step, what making its tensors took, as far as the runner can tell it apart."""
+    sample_seconds: float = 0.0
+    """What logits and sampling took; where a device computes beside the host, the wait for it too."""
 
 
 class StepHandle(Protocol):
