@@ -127,6 +127,19 @@ def test_a_refusal_is_counted_by_its_status() -> None:
     assert (failed.value.label, failed.value.detail) == ("status 429", "the queue is full")
 
 
+@pytest.mark.parametrize(("header", "seconds"), [(b"7", 7.0), (b"9999", 60.0), (b"-1", None), (b"soon", None)])
+def test_a_refusal_may_say_when_to_come_back(header: bytes, seconds: float | None) -> None:
+    record = RequestRecord(0, 0.0, 0.0)
+    AnswerStream(record, msgspec.json.Decoder(Event)).head(429, {b"retry-after": header})
+    assert record.retry_after_seconds == seconds
+
+
+@pytest.mark.parametrize("count", [-3, 10**26])
+def test_a_count_that_cannot_be_is_no_answer(count: int) -> None:
+    with pytest.raises(ExchangeFailedError):
+        read(text("a", "length"), usage(3, count))
+
+
 def test_a_page_is_no_stream() -> None:
     made = AnswerStream(RequestRecord(0, 0.0, 0.0), msgspec.json.Decoder(Event))
     with pytest.raises(ExchangeFailedError, match="text/html"):

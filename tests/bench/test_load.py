@@ -59,6 +59,21 @@ async def test_users_start_over_a_ramp_and_think() -> None:
     assert sent(load) == [0.0, 0.5, 2.0, 2.5]  # at 4.0 and 4.5 no request may start any more
 
 
+async def test_who_is_refused_comes_back_when_the_server_says() -> None:
+    time = VirtualTime()
+    server = Server(time, 0.0)
+
+    async def refuse_first(request: PlannedRequest, record: RequestRecord) -> None:
+        if request.index == 0:
+            record.error, record.retry_after_seconds = "status 429", 3.0
+        else:
+            await server.send(request, record)
+
+    load = Load(refuse_first, time, time.sleep)
+    await run(time, asyncio.create_task(load.closed(ClosedLoop(1, 2), planned(None, None))), 4)
+    assert sent(load) == [0.0, 3.0]
+
+
 async def test_an_open_loop_does_not_wait_for_answers() -> None:
     time = VirtualTime()
     load = Load(Server(time, 10.0).send, time, time.sleep)

@@ -1,5 +1,7 @@
 """Reads the streamed answer of a completion or a chat into a record. Owns what counts as a piece of answer."""
 
+from typing import Annotated
+
 import msgspec
 
 from tidemill.bench.exchange_failures import ExchangeFailedError, FailureKind
@@ -7,6 +9,8 @@ from tidemill.bench.record import RequestRecord
 
 MAX_LINE_BYTES = 4 * 1024 * 1024
 MAX_REFUSAL_BYTES = 64 * 1024
+MAX_RETRY_SECONDS = 60.0
+_MAX_TOKENS = 2**31
 
 
 class Delta(msgspec.Struct):
@@ -36,8 +40,8 @@ class TokensDetails(msgspec.Struct):
 class Usage(msgspec.Struct):
     """The server's own count."""
 
-    prompt_tokens: int
-    completion_tokens: int = 0
+    prompt_tokens: Annotated[int, msgspec.Meta(ge=0, le=_MAX_TOKENS)]
+    completion_tokens: Annotated[int, msgspec.Meta(ge=0, le=_MAX_TOKENS)] = 0
     prompt_tokens_details: TokensDetails | None = None
 
 
@@ -62,6 +66,8 @@ class AnswerStream:
     def head(self, status: int, headers: dict[bytes, bytes]) -> None:
         """Remember the status; a 200 that is no event stream is refused."""
         self._status = status
+        if status in (429, 503):
+            self._record.retry_after_seconds = _seconds_in(headers.get(b"retry-after", b""))
         kind = headers.get(b"content-type", b"")
         if status == 200 and not kind.lower().startswith(b"text/event-stream"):
             raise ExchangeFailedError(
@@ -153,3 +159,8 @@ def refusal_message(body: bytes) -> str:
 
 def _shown(body: bytes) -> str:
     return body[:200].decode(errors="replace").strip() or "(an empty body)"
+
+
+def _seconds_in(retry_after: bytes) -> float | None:
+    """The header's number of seconds, a minute at most; a date is not understood."""
+    return min(MAX_RETRY_SECONDS, float(retry_after)) if retry_after.isdigit() and len(retry_after) < 10 else None

@@ -15,7 +15,7 @@ Send = Callable[[PlannedRequest, RequestRecord], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class ClosedLoop:
-    """`users` who each wait for an answer, think, and ask again.
+    """`users` who each wait for an answer, think, and ask again; who is refused waits as long as the server asks.
 
     They start evenly spread over `ramp_seconds`. The run ends after `num_requests` or when no request may start any
     more because `duration_seconds` are over; one of the two is given.
@@ -85,10 +85,12 @@ class Load:
             if not self._is_sending or self._is_over(plan.duration_seconds):
                 return
             now = self._clock()
-            await self._one(planned, RequestRecord(planned.index, now, now, number, is_first))
+            record = RequestRecord(planned.index, now, now, number, is_first)
+            await self._one(planned, record)
             is_first = False
-            if plan.think_seconds:
-                await self._sleep(plan.think_seconds)
+            pause = max(plan.think_seconds, record.retry_after_seconds or 0.0)
+            if pause:
+                await self._sleep(pause)
 
     def _is_over(self, duration_seconds: float | None) -> bool:
         return duration_seconds is not None and self._clock() - self.begin_seconds >= duration_seconds

@@ -29,6 +29,8 @@ class RequestRecord:
     error: str | None = None
     detail: str = ""
     is_cancelled: bool = False
+    retry_after_seconds: float | None = None
+    """How long a server that refused it asked to be left alone; it is not kept in files."""
 
     @property
     def is_success(self) -> bool:
