@@ -31,6 +31,15 @@ class QuantizedRows:
     sums: torch.Tensor
     """(rows,) int32: the sum of each row's values."""
 
+    @property
+    def num_rows(self) -> int:
+        """How many there are."""
+        return self.values.shape[0]
+
+    def part(self, start: int, stop: int) -> "QuantizedRows":
+        """The rows [start, stop), in the same memory."""
+        return QuantizedRows(self.values[start:stop], self.scales[start:stop], self.sums[start:stop])
+
 
 Activation = torch.Tensor | QuantizedRows
 """What a product takes. Where a data type is asked for, torch.int8 means QuantizedRows."""
