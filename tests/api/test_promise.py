@@ -111,9 +111,32 @@ def test_one_key_with_two_kinds_of_options_is_a_mistake(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("prometheus", "client", "expected"),
+    [("", "", (200, 200)), ("metrics=yes", "", (200, 403)), ("metrics=no", "", (403, 200)),
+     ("metrics=yes", "metrics=yes", (200, 200))],
+)  # fmt: skip
+async def test_metrics_are_for_the_keys_that_are_named_for_them(
+    prometheus: str, client: str, expected: tuple[int, int], tmp_path: Path, backend: FakeBackend
+) -> None:
+    path = tmp_path / "keys"
+    path.write_text(f"key-of-prometheus {prometheus}\nkey-of-a-client {client}\n")
+    app = make_app(backend)
+    app._keys = ApiKeys.load(path)
+    async with client_of(app) as caller:
+        answers = [
+            await caller.get("/metrics", headers={"authorization": f"Bearer {key}"})
+            for key in ("key-of-prometheus", "key-of-a-client")
+        ]
+    assert tuple(answer.status_code for answer in answers) == expected
+    for answer in answers:
+        if answer.status_code == 403:
+            assert "metrics=yes" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
     "options",
-    ["nonsense", "max-priority=x", "max-priority=99999999999999", "min-ttft-ms=0", "min-ttft-ms=-3", "name=",
-     "name=a b=c", "name=<x>", "min-ttft-ms=5 min-ttft-ms=6", "min-tpot-ms=1e2", "max-priority=4294967296"],
+    ["metrics=maybe", "nonsense", "max-priority=x", "max-priority=99999999999999", "min-ttft-ms=0", "min-ttft-ms=-3",
+     "name=", "name=a b=c", "name=<x>", "min-ttft-ms=5 min-ttft-ms=6", "min-tpot-ms=1e2", "max-priority=4294967296"],
 )  # fmt: skip
 def test_an_option_that_means_nothing_is_said_with_its_line(options: str, tmp_path: Path) -> None:
     path = tmp_path / "keys"

@@ -10,6 +10,7 @@ from tidemill.core.errors import (
     ContextLengthError,
     EngineFailedError,
     ForbiddenError,
+    KeyForbiddenError,
     MethodError,
     ModelNotFoundError,
     OverloadedError,
@@ -46,6 +47,7 @@ _STATUS: dict[type[TidemillError], int] = {
 
 _CODE: dict[type[TidemillError], str] = {
     AuthenticationError: "invalid_api_key",
+    KeyForbiddenError: "forbidden_for_key",
     ForbiddenError: "forbidden_origin",
     ModelNotFoundError: "model_not_found",
     RouteNotFoundError: "route_not_found",

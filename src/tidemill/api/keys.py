@@ -22,6 +22,7 @@ class Caller:
     label: str | None
     cache_salt: str
     tenant: str = ""
+    reads_metrics: bool = True
     limits: KeyLimits = field(default_factory=KeyLimits)
 
 
@@ -34,7 +35,9 @@ class ApiKeys:
     def __init__(self, keys: tuple[str, ...] = (), options: Mapping[str, KeyOptions] | None = None) -> None:
         """`options` are those of some of the `keys`."""
         known = options or {}
-        self._callers = tuple((_digest(key), _caller(key, known.get(key, KeyOptions()))) for key in keys)
+        # Once a line says who reads metrics, nobody else does.
+        default = not any(each.reads_metrics for each in known.values())
+        self._callers = tuple((_digest(key), _caller(key, known.get(key, KeyOptions()), default)) for key in keys)
 
     @classmethod
     def load(cls, path: Path) -> "ApiKeys":
@@ -94,8 +97,14 @@ def _digest(key: str) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
 
 
-def _caller(key: str, options: KeyOptions) -> Caller:
+def _caller(key: str, options: KeyOptions, reads_metrics: bool) -> Caller:
     label = hashlib.sha256(b"tidemill key label\0" + key.encode()).hexdigest()[:8]
     salt = hashlib.sha256(b"tidemill cache salt\0" + key.encode()).hexdigest()
     tenant = hashlib.sha256(b"tidemill tenant\0" + key.encode()).hexdigest()[:16]
-    return Caller(label=options.name or label, cache_salt=salt, tenant=tenant, limits=options.limits)
+    return Caller(
+        label=options.name or label,
+        cache_salt=salt,
+        tenant=tenant,
+        reads_metrics=reads_metrics if options.reads_metrics is None else options.reads_metrics,
+        limits=options.limits,
+    )

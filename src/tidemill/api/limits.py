@@ -21,14 +21,18 @@ class KeyLimits:
 
 @dataclass(frozen=True, slots=True)
 class KeyOptions:
-    """What stands behind a key in the key file. `name` is shown in logs in the place of a hash."""
+    """What stands behind a key in the key file. `name` is shown in logs in the place of a hash.
+
+    `reads_metrics` is None where the line does not say.
+    """
 
     name: str | None = None
+    reads_metrics: bool | None = None
     limits: KeyLimits = field(default_factory=KeyLimits)
 
 
 def parse_options(words: Sequence[str], where: str) -> KeyOptions:
-    """The options `name=`, `max-priority=`, `min-ttft-ms=`, `min-tpot-ms=` and `min-deadline-ms=`, each at most once.
+    """The options that `_OPTIONS` names, each at most once.
 
     Raises `ConfigurationError` that says `where`.
     """
@@ -49,12 +53,13 @@ def parse_options(words: Sequence[str], where: str) -> KeyOptions:
             min_tpot_seconds=_seconds(values.get("min-tpot-ms")),
             min_deadline_seconds=_seconds(values.get("min-deadline-ms")),
         )
+        reads_metrics = _yes_or_no(values.get("metrics"))
     except ValueError as error:
         raise ConfigurationError(f"{where}: {error}.") from error
-    return KeyOptions(_name(values.get("name"), where), limits)
+    return KeyOptions(_name(values.get("name"), where), reads_metrics, limits)
 
 
-_OPTIONS = ("name", "max-priority", "min-ttft-ms", "min-tpot-ms", "min-deadline-ms")
+_OPTIONS = ("name", "metrics", "max-priority", "min-ttft-ms", "min-tpot-ms", "min-deadline-ms")
 
 
 def _priority(text: str | None) -> int | None:
@@ -70,6 +75,12 @@ def _priority(text: str | None) -> int | None:
 
 def _seconds(text: str | None) -> float | None:
     return None if text is None else parse_milliseconds(text)
+
+
+def _yes_or_no(text: str | None) -> bool | None:
+    if text not in (None, "yes", "no"):
+        raise ValueError("metrics must be yes or no")
+    return None if text is None else text == "yes"
 
 
 def _name(text: str | None, where: str) -> str | None:

@@ -7,9 +7,11 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from tidemill.api.edge import facts_of
 from tidemill.api.operation import JSON, Operation, Reply
 from tidemill.api.responses import json_response
 from tidemill.api.service import Service
+from tidemill.core.errors import KeyForbiddenError
 
 TAG = "Operations"
 _RETRY = {"retry-after": "1"}
@@ -59,8 +61,13 @@ class Probes:
         answer.headers["cache-control"] = "no-store"
         return answer
 
-    async def metrics(self, _: Request) -> Response:
+    async def metrics(self, request: Request) -> Response:
         """GET /metrics."""
+        if not facts_of(request.scope).reads_metrics:
+            raise KeyForbiddenError(
+                "Metrics tell of everybody's requests, and are for the keys that the key file names for them.",
+                next_step="Put metrics=yes behind the key that Prometheus uses.",
+            )
         text, media_type = self._render_metrics()
         return Response(text, headers={"content-type": media_type})
 

@@ -71,6 +71,7 @@ class RequestFacts:
     cache_salt: str = ""
     tenant: str = ""
     limits: KeyLimits = field(default_factory=KeyLimits)
+    reads_metrics: bool = True
     generation_id: str | None = None
     model: str | None = None
     num_prompt_tokens: int | None = None

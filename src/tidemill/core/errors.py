@@ -9,6 +9,7 @@ TidemillError                        message, next_step
 |   +-- ModelNotFoundError           no such model is served
 |   +-- AuthenticationError          no key, or a wrong one
 |   +-- ForbiddenError               a browser page of another site, or a host name that is not ours
+|   |   +-- KeyForbiddenError        the key is known, and may not have this
 |   +-- MethodError                  the route exists, the method does not
 |   +-- RouteNotFoundError           no such route
 +-- ServiceError                     the request is fine; retry_after_seconds may say when to come back
@@ -96,6 +97,10 @@ class AuthenticationError(RequestError):
 
 class ForbiddenError(RequestError):
     """The request comes from a page of another site, or under a host name that is not this server's."""
+
+
+class KeyForbiddenError(ForbiddenError):
+    """The API key is known, but this is not for it."""
 
 
 class MethodError(RequestError):
