@@ -10,7 +10,7 @@ TESTS ?= tests
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-SOURCES := src/tidemill tests training benchmarks docs
+SOURCES := src/tidemill deploy tests training benchmarks docs
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test contract soak check format docs train eval export-minnow bench clean
@@ -63,6 +63,7 @@ format: .venv/.develop ## Format and mend what can be mended
 docs: .venv/.develop ## Renew the parts of the docs that come from the code
 	@$(BIN)/python docs/generate.py
 	@$(BIN)/python -m tidemill.config.reference > docs/reference/settings.md
+	@$(BIN)/python -m deploy.generate
 
 train: .venv/.train ## Train minnow, the bundled model (hours; resumable)
 	@OMP_NUM_THREADS=1 MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000 \

@@ -23,6 +23,7 @@ def make_app(
     backend: FakeBackend,
     *keys: str,
     on_refusal: Callable[[str], None] = lambda _: None,
+    on_end: Callable[[str | None], None] = lambda _: None,
     footprint_in_answers: bool = False,
     **settings: Any,
 ) -> Edge:
@@ -35,6 +36,7 @@ def make_app(
         wall_clock=VirtualClock(NOW),
         random=random.Random(7),
         on_refusal=on_refusal,
+        on_end=on_end,
         footprint_in_answers=footprint_in_answers,
     )
 

@@ -261,10 +261,15 @@ async def test_every_request_that_the_engine_never_took_is_counted_once(backend:
 @pytest.mark.parametrize("stream", [True, False])
 async def test_what_fails_after_it_was_taken_is_no_refusal(backend: FakeBackend, *, stream: bool) -> None:
     refused: list[str] = []
-    backend.failure = EngineFailedError("Died.")
-    async with client_of(make_app(backend, on_refusal=refused.append)) as client:
-        await client.post("/v1/completions", json={"model": "tiny", "prompt": "x", "stream": stream})
-    assert refused == []
+    ended: list[str | None] = []
+    body = {"model": "tiny", "prompt": "x", "stream": stream}
+    async with client_of(make_app(backend, on_refusal=refused.append, on_end=ended.append)) as client:
+        await client.post("/v1/completions", json=body)
+        backend.failure = EngineFailedError("Died.")
+        await client.post("/v1/completions", json=body)
+        await client.post("/v1/completions", json={**body, "prompt": 1})
+    assert len(refused) == 1, "only the malformed one"
+    assert ended == [None, "EngineFailedError"]
 
 
 async def test_ready_tells_the_state(client: httpx.AsyncClient, backend: FakeBackend) -> None:

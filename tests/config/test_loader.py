@@ -158,7 +158,7 @@ def test_every_setting_can_be_given_as_a_variable(leaf: Leaf, tmp_path: Path) ->
     text = leaf.choices[-1] if leaf.choices else samples[leaf.kind]
     if leaf.name in ("sim_failure_rate", "max_arriving_bytes"):
         text = {"sim_failure_rate": "0.5", "max_arriving_bytes": "8MiB"}[leaf.name]
-    if leaf.name in ("slo_availability_ratio", "slo_error_ratio"):
+    if leaf.name in ("slo_attainment_ratio", "slo_availability_ratio", "slo_error_ratio"):
         text = "0.25"
     if leaf.name in ("stalled_after_seconds", "dead_after_seconds"):
         text = {"stalled_after_seconds": "2.5", "dead_after_seconds": "25"}[leaf.name]

@@ -8,16 +8,20 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.fakes.backend import FakeBackend
-from tidemill.config.settings import SloSettings
+from tests.fakes.fake_engine import INFO
+from tidemill.config.settings import Settings, SloSettings
 from tidemill.core.backend import BackendState
 from tidemill.core.clock import VirtualClock
-from tidemill.core.errors import EngineFailedError, OverloadedError
+from tidemill.core.errors import EngineFailedError, InvalidRequestError, OverloadedError, UnavailableError
 from tidemill.core.objectives import Objectives
 from tidemill.core.requests import GenerationRequest, SamplingParams, TextPrompt
 from tidemill.core.stats import PromiseOutcome, StepStats
-from tidemill.telemetry.metrics import Metrics, render
+from tidemill.runtime.instruments import Instruments
+from tidemill.telemetry.error_recorder import ErrorRecorder
+from tidemill.telemetry.metrics import STEP_PARTS, Metrics, render
 from tidemill.telemetry.processes import ProcessMemoryCollector
 from tidemill.telemetry.recorder import EngineRecorder, PromiseRecorder, RecordedBackend
+from tidemill.telemetry.state_seconds import StateSeconds
 
 NAMES = {
     "vllm:num_requests_running": "gauge",
@@ -206,3 +210,161 @@ def test_a_step_tells_how_wrong_its_prediction_was() -> None:
     bench.engine.step(stats(prediction_error_ratio=0.04))
     bench.engine.step(stats(prediction_error_ratio=None))
     assert bench.value("tidemill_step_prediction_error_ratio") == 0.04
+
+
+def test_the_parts_of_a_step_add_up_to_it() -> None:
+    bench = Bench()
+    bench.engine.step(
+        stats(
+            step_seconds=1.0,
+            schedule_seconds=0.1,
+            tensors_seconds=0.2,
+            sample_seconds=0.15,
+            update_seconds=0.05,
+            report_seconds=0.01,
+        )
+    )
+    parts = {part: bench.value("tidemill_engine_step_part_seconds_total", part=part) for part in STEP_PARTS}
+    assert parts == pytest.approx(
+        {"schedule": 0.1, "tensors": 0.2, "forward": 0.6, "sample": 0.15, "update": 0.05, "report": 0.01}
+    )
+
+
+async def test_a_request_without_a_prompt_is_the_backends_to_refuse() -> None:
+    bench = Bench(refuse=InvalidRequestError("No prompt."))
+    with pytest.raises(InvalidRequestError):
+        await bench.run(num_prompts=0)
+    assert sum(value or 0 for value in bench.finished().values()) == 0
+
+
+async def test_opentelemetrys_names_have_its_buckets_and_labels() -> None:
+    bench = Bench()
+    await bench.run(n=2)
+    names = (
+        "gen_ai_server_request_duration_seconds",
+        "gen_ai_server_time_to_first_token_seconds",
+        "gen_ai_server_time_per_output_token_seconds",
+    )
+    families = {f.name: f for f in text_string_to_metric_families(render(bench.registry)[0].decode())}
+    for name in names:
+        first = families[name].samples[0].labels
+        assert (first["gen_ai_provider_name"], first["gen_ai_request_model"]) == ("tidemill", "tiny")
+    bounds = [
+        float(s.labels["le"])
+        for s in families[names[2]].samples
+        if s.name.endswith("_bucket") and s.labels["gen_ai_operation_name"] == "chat"
+    ]
+    assert bounds == [0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, float("inf")]
+
+    def value(name: str, suffix: str, **labels: str) -> float | None:
+        common = {
+            "gen_ai_operation_name": "text_completion",
+            "gen_ai_provider_name": "tidemill",
+            "gen_ai_request_model": "tiny",
+        }
+        return bench.registry.get_sample_value(name + suffix, {**common, **labels})
+
+    assert value(names[0], "_count", error_type="") == 1, "a request, not a sequence"
+    assert value(names[1], "_sum") == pytest.approx(0.3)
+    assert value(names[2], "_count") == 2
+    assert value(names[2], "_sum") == pytest.approx(2 * (0.8 - 0.3) / 3)
+    bench.backend.failure = EngineFailedError("Died.")
+    with pytest.raises(EngineFailedError):
+        await bench.run()
+    assert value(names[0], "_count", error_type="EngineFailedError") == 1
+    bench.backend.failure = ZeroDivisionError()
+    with pytest.raises(ZeroDivisionError):
+        await bench.run()
+    assert value(names[0], "_count", error_type="_OTHER") == 1, "labels are bounded"
+    assert value(names[1], "_count") == 1, "only of those that were answered"
+    bench.backend.failure = None
+    await bench.run(stop_after=1)
+    assert value(names[0], "_count", error_type="") == 1, "a client that left says nothing of the server"
+
+
+def test_errors_are_counted_by_type_and_against_the_promise_where_they_are_the_services_fault() -> None:
+    bench = Bench()
+    recorder = ErrorRecorder(bench.metrics)
+
+    def outcomes() -> list[float | None]:
+        return [
+            bench.value("tidemill_slo_outcomes_total", objective="errors", outcome=outcome)
+            for outcome in ("met", "missed", "refused")
+        ]
+
+    recorder.ended(None)
+    recorder.ended("EngineFailedError")
+    recorder.ended("SlowReaderError")
+    assert outcomes() == [1, 1, 0], "a slow reader has cut itself off"
+    recorder.refused("InvalidRequestError")
+    assert outcomes() == [1, 1, 0], "a malformed request breaks no promise"
+    recorder.refused("OverloadedError")
+    recorder.refused("UnavailableError")
+    assert outcomes() == [1, 2, 1]
+    recorder.ended("KeyError")
+    assert outcomes() == [1, 3, 1]
+    assert bench.value("tidemill_request_failures_total", error="InternalError") == 1, "labels are bounded"
+    assert bench.value("tidemill_request_refusals_total", error="OverloadedError") == 1
+
+
+async def test_a_request_that_no_engine_was_ready_for_is_a_refusal_of_what_was_promised() -> None:
+    bench = Bench(refuse=UnavailableError("Loading."))
+    promises = PromiseRecorder(bench.metrics, SloSettings(slo_profile="relaxed", slo_attainment_ratio=0.9))
+    bench.recorded = RecordedBackend(bench.backend, bench.metrics, bench.clock, on_unavailable=promises.unavailable)
+    with pytest.raises(UnavailableError):
+        await bench.run()
+    assert bench.value("tidemill_slo_outcomes_total", objective="ttft", outcome="refused") == 1
+    assert bench.value("tidemill_slo_outcomes_total", objective="deadline", outcome="refused") == 0
+    assert bench.value("tidemill_slo_budget_ratio", objective="ttft") == pytest.approx(0.1)
+    assert bench.value("tidemill_slo_budget_ratio", objective="availability") == pytest.approx(0.001)
+    bench.backend.refuse, bench.backend.failure = None, UnavailableError("Stopping.")
+    with pytest.raises(UnavailableError):
+        await bench.run()
+    assert bench.value("tidemill_slo_outcomes_total", objective="ttft", outcome="refused") == 1, "that one was taken"
+
+
+def test_time_is_counted_by_state_up_to_the_moment_of_asking() -> None:
+    clock, registry = VirtualClock(), CollectorRegistry()
+    seconds = StateSeconds("tiny", clock)
+    registry.register(seconds)
+
+    def value(state: str) -> float | None:
+        return registry.get_sample_value("tidemill_service_seconds_total", {"model_name": "tiny", "state": state})
+
+    clock.advance(2.0)
+    assert (value("starting"), value("ready")) == (2.0, 0.0)
+    seconds.enter(BackendState.READY)
+    clock.advance(5.0)
+    seconds.enter(BackendState.STALLED)
+    clock.advance(1.0)
+    assert (value("starting"), value("ready"), value("stalled")) == (2.0, 5.0, 1.0)
+
+
+def test_a_new_engine_lowers_no_counter() -> None:
+    instruments = Instruments(Settings(), engine_pid=lambda: None, clock=VirtualClock())
+    engine = instruments.engine
+
+    def counters() -> dict[str, float]:
+        families = text_string_to_metric_families(instruments.page()[0].decode())
+        return {
+            f"{sample.name}{sorted(sample.labels.items())}": sample.value
+            for family in families
+            if family.type in ("counter", "histogram")
+            for sample in family.samples
+            if not sample.name.endswith("_created")
+        }
+
+    engine.step(stats(step=900, step_seconds=2.0, num_preemptions=3, num_prefix_queries=50, num_prefix_hits=20))
+    instruments.state(BackendState.READY)
+    before = counters()
+    engine.ended()
+    instruments.state(BackendState.RESTARTING)
+    instruments.loaded(2, INFO)
+    instruments.state(BackendState.READY)
+    engine.step(stats(step=1, step_seconds=0.1))
+    after = counters()
+    assert [name for name, value in before.items() if after[name] < value] == []
+    assert sum(after.values()) > sum(before.values())
+    labels = {"model_name": instruments.model_name, "architecture": INFO.architecture, "precision": INFO.precision}
+    labels |= {"kv_precision": INFO.kv_precision, "device": INFO.device}
+    assert instruments.registry.get_sample_value("tidemill_engine_info", labels) == 1

@@ -31,11 +31,13 @@ def create_app(
     wall_clock: Clock,
     random: Random,
     on_refusal: Callable[[str], None],
+    on_end: Callable[[str | None], None],
     footprint_in_answers: bool = False,
 ) -> Edge:
     """The application over `backend`. `wall_clock` gives Unix seconds; `random` draws ids and seeds.
 
-    `on_refusal` is told the class of the error of every request that the backend never accepted.
+    `on_refusal` is told the class of the error of every request that the backend never accepted; `on_end`, of every
+    one that it accepted and whose client stayed, the class of the error that it ended with, or None.
 
     Without a key one may reach the greeting, the probes and the documentation, which tell nothing about anybody's
     requests; everything else, metrics too, needs one if there are keys.
@@ -53,6 +55,7 @@ def create_app(
         guard=OriginGuard(settings.host),
         open_paths=open_paths,
         on_refusal=on_refusal,
+        on_end=on_end,
     )
 
 

@@ -38,7 +38,8 @@ def facts_of(scope: MutableMapping[str, Any]) -> RequestFacts:
 class Edge:
     """Wraps the router. Paths in `open_paths`, and below those that end in '/', need no API key.
 
-    `on_refusal` is told the class of the error of every request that the engine never took.
+    `on_refusal` is told the class of the error of every request that the engine never took; `on_end`, of every one that
+    it took and whose client stayed, the class of the error that it ended with, or None.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Edge:
         guard: OriginGuard,
         open_paths: frozenset[str],
         on_refusal: Callable[[str], None],
+        on_end: Callable[[str | None], None],
     ) -> None:
         self._router = router
         self._service = service
@@ -57,6 +59,7 @@ class Edge:
         self._guard = guard
         self._open_paths = open_paths
         self._on_refusal = on_refusal
+        self._on_end = on_end
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request; other kinds of ASGI scope are not served."""
@@ -71,6 +74,8 @@ class Edge:
         try:
             await self._serve(scope, headers, receive, reply)
         finally:
+            if facts.num_prompt_tokens is not None and not facts.disconnected:
+                self._on_end(facts.error)
             status = facts.refused_status or (_CLIENT_GONE if facts.disconnected else reply.status)
             self._log(scope, facts, status, self._service.clock() - started)
 
@@ -105,6 +110,7 @@ class Edge:
                 caller = self._keys.authenticate(headers.get("authorization"))
                 facts.key, facts.cache_salt = caller.label, caller.cache_salt
                 facts.tenant, facts.limits = caller.tenant, caller.limits
+                facts.reads_metrics = caller.reads_metrics
             await self._router(scope, receive, reply)
         except (ClientDisconnect, ClientDisconnectedError):
             facts.disconnected = True
@@ -112,9 +118,9 @@ class Edge:
             await self._refuse(_typed(error, scope), _allow_of(error), scope, receive, reply)
         except Exception as error:
             log.exception("a request failed", extra={"fields": {"request_id": facts.request_id}})
+            facts.error = type(error).__name__
             if reply.status:
                 raise
-            facts.error = type(error).__name__
             await self._refuse(InternalError(), {}, scope, receive, reply)
 
     def _is_open(self, path: str) -> bool:

@@ -14,9 +14,7 @@ from random import SystemRandom
 from typing import TextIO, TypeVar
 
 import uvloop
-from prometheus_client import CollectorRegistry
 
-from tidemill import __version__
 from tidemill.api.app import create_app
 from tidemill.api.keys import ApiKeys
 from tidemill.config.settings import Settings
@@ -24,18 +22,15 @@ from tidemill.core.backend import BackendState
 from tidemill.core.clock import monotonic
 from tidemill.engine.client.client import EngineClient
 from tidemill.engine.client.events import EngineDied, EngineEvent, EngineLoaded, LoadProgress, StateChanged
-from tidemill.engine.client.model_info import names_of
 from tidemill.models.weights.hub import resolve_model
 from tidemill.runtime.announcer import Announcer
 from tidemill.runtime.binding import bind, check_exposure, url_of
 from tidemill.runtime.bookkeeping import Bookkeeping
 from tidemill.runtime.deferred import DeferredBackend
 from tidemill.runtime.http_server import HttpServer
+from tidemill.runtime.instruments import Instruments
 from tidemill.runtime.shutdown import ShutdownSignals
 from tidemill.telemetry.logs import configure_logging
-from tidemill.telemetry.metrics import Metrics, render
-from tidemill.telemetry.processes import ProcessMemoryCollector
-from tidemill.telemetry.recorder import EngineRecorder, PromiseRecorder, RecordedBackend
 from tidemill.text.model_text import ModelText
 
 log = logging.getLogger(__name__)
@@ -77,28 +72,25 @@ class ServiceProcess:
         self._announcer = announcer
         self._url = url_of(sock, settings.server)
         self._engine: EngineClient | None = None
-        registry = CollectorRegistry()
-        metrics = Metrics(registry, model_name=names_of(settings.model)[0], version=__version__)
-        registry.register(ProcessMemoryCollector(self._engine_pid))
-        self._recorder = EngineRecorder(metrics)
-        self._promises = PromiseRecorder(metrics, settings.slo)
+        self._instruments = Instruments(settings, engine_pid=self._engine_pid, clock=monotonic)
         self._bookkeeping = Bookkeeping(
             settings.ledger,
-            registry,
-            model=names_of(settings.model)[0],
+            self._instruments.registry,
+            model=self._instruments.model_name,
             key_labels=keys.labels,
             wall_clock=time.time,
         )
         self._backend = DeferredBackend()
         app = create_app(
-            RecordedBackend(self._backend, metrics, monotonic),
+            self._instruments.over(self._backend),
             settings.server,
             keys=keys,
-            render_metrics=lambda: render(registry),
+            render_metrics=self._instruments.page,
             clock=monotonic,
             wall_clock=time.time,
             random=SystemRandom(),
-            on_refusal=lambda error: metrics.refused(error).inc(),
+            on_refusal=self._instruments.errors.refused,
+            on_end=self._instruments.errors.ended,
             footprint_in_answers=settings.ledger.footprint_in_answers,
         )
         self._http = HttpServer(app, settings.server, sock)
@@ -129,9 +121,9 @@ class ServiceProcess:
             settings,
             folder,
             text,
-            on_step=self._recorder.step,
+            on_step=self._instruments.engine.step,
             on_event=self._on_event,
-            on_outcome=self._promises.outcome,
+            on_outcome=self._instruments.promises.outcome,
             accounts=self._bookkeeping.accounts,
         )
         await self._engine.start()
@@ -168,18 +160,17 @@ class ServiceProcess:
             case LoadProgress(stage, fraction):
                 self._announcer.progress(stage, fraction)
             case StateChanged(state, detail):
-                self._recorder.state(state)
+                self._instruments.state(state)
                 # An engine that stops before any was ready could not start: the error that ends the start says why.
                 told = "The engine is stopped." if state is BackendState.STOPPED else detail
                 log.info(told, extra={"fields": {"state": state.value}})
             case EngineLoaded(start, info):
                 self._announcer.settled()
-                if start > 1:
-                    self._recorder.restarted()
+                self._instruments.loaded(start, info)
                 fields = {"start": start, "load_seconds": round(info.load_seconds, 3)}
                 log.info("engine loaded", extra={"fields": fields})
             case EngineDied(reason, num_failed, restart_in):
-                self._recorder.ended()
+                self._instruments.engine.ended()
                 if restart_in is None:
                     return
                 facts = {"reason": reason, "num_failed_requests": num_failed, "restart_in_seconds": restart_in}

@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
+from tidemill.core import errors
+from tidemill.telemetry.gen_ai import GenAiMetrics
+
 TIME_TO_FIRST_TOKEN_BUCKETS = (
     *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75),
     *(1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0, 160.0, 640.0, 2560.0),
@@ -23,7 +26,22 @@ REQUEST_BUCKETS = (
     *(120.0, 240.0, 480.0, 960.0, 1920.0, 7680.0),
 )
 _LABEL = ("model_name",)
-SLO_OBJECTIVES = ("ttft", "tpot", "deadline")
+SLO_OBJECTIVES = ("ttft", "tpot", "deadline", "errors")
+STEP_PARTS = ("schedule", "tensors", "forward", "sample", "update", "report")
+FAULTS = ("EngineFailedError", "UnavailableError", "InternalError")
+"""Errors that are this service's own fault; every class that no label is kept for counts as the last."""
+FAILURES = (*FAULTS, "SlowReaderError")
+REFUSALS = (
+    *(
+        name
+        for name, error in vars(errors).items()
+        if isinstance(error, type)
+        and issubclass(error, errors.RequestError | errors.ServiceError)
+        and error not in (errors.RequestError, errors.ServiceError, errors.SlowReaderError)
+    ),
+    *("InternalError", "BadHttpError"),
+)
+"""The classes of the error tree that a request may be refused with, and the two of HTTP's own."""
 
 
 class Metrics:
@@ -60,6 +78,14 @@ class Metrics:
         self.kv_waste = self._gauge("tidemill_kv_waste_ratio", "Share of allocated KV positions that hold no token.")
         self.steps = self._counter("tidemill_engine_steps", "Steps of the engine.")
         self.step_seconds = self._counter("tidemill_engine_step_seconds", "Time spent in steps.")
+        self._step_parts = Counter(
+            "tidemill_engine_step_part_seconds",
+            "Time spent by part of a turn; forward is what is told apart from nothing else. On a device that computes "
+            "beside the host its time is where the host waits for it: in sample.",
+            (*_LABEL, "part"),
+            registry=registry,
+        )
+        self.step_parts = tuple(self._step_parts.labels(model_name, part) for part in STEP_PARTS)
         self.engine_restarts = self._counter("tidemill_engine_restarts", "Engine processes that were replaced.")
         self._refusals = Counter(
             "tidemill_request_refusals",
@@ -67,6 +93,16 @@ class Metrics:
             (*_LABEL, "error"),
             registry=registry,
         )
+        self._failures = Counter(
+            "tidemill_request_failures",
+            "Requests that ended with an error after the engine had taken them, by error.",
+            (*_LABEL, "error"),
+            registry=registry,
+        )
+        for error in REFUSALS:
+            self.refused(error)
+        for error in FAILURES:
+            self.failed(error)
         self.step_prediction_error = self._gauge(
             "tidemill_step_prediction_error_ratio", "Running median of |step / predicted - 1|."
         )
@@ -79,9 +115,15 @@ class Metrics:
             (*_LABEL, "within_p99"),
             registry=registry,
         )
+        for within in (True, False):
+            self.ttft_predicted(within_p99=within)
         self._slo_outcomes = Counter(
             "tidemill_slo_outcomes",
-            "Sequences promised an objective, by outcome: met, missed (errors too), or refused for want of capacity.",
+            "Sequences promised a time, by objective and outcome: met, missed (failed ones too), or refused because "
+            "the server was too busy or not ready. For the objective errors, requests: answered, failed by this "
+            "service's fault (those it was not ready for too), or refused because it was too busy. Attainment over "
+            "admitted is met / (met + missed), over offered met / (met + missed + refused). Malformed requests, and "
+            "those whose clients left, count nowhere.",
             (*_LABEL, "objective", "outcome"),
             registry=registry,
         )
@@ -94,6 +136,25 @@ class Metrics:
             (*_LABEL, "objective"),
             registry=registry,
         )
+        self._slo_budget = Gauge(
+            "tidemill_slo_budget_ratio",
+            "Share that may fail an objective before the promise is broken.",
+            (*_LABEL, "objective"),
+            registry=registry,
+        )
+        self._max_sequences = Gauge(
+            "tidemill_max_sequences",
+            "Most sequences there may be, by place: running or waiting.",
+            (*_LABEL, "place"),
+            registry=registry,
+        )
+        self.engine_info = Gauge(
+            "tidemill_engine_info",
+            "1; what the engine is, once one was ready.",
+            (*_LABEL, "architecture", "precision", "kv_precision", "device"),
+            registry=registry,
+        )
+        self.gen_ai = GenAiMetrics(registry, model_name=model_name)
         self.state = Gauge("tidemill_engine_state", "1 for the state it is in.", (*_LABEL, "state"), registry=registry)
         build = Gauge("tidemill_build_info", "The version of this server.", ("version",), registry=registry)
         build.labels(version=version).set(1)
@@ -114,7 +175,11 @@ class Metrics:
 
     def refused(self, error: str) -> Counter:
         """The count of requests refused with `error`, the name of an error class."""
-        return self._refusals.labels(self._model_name, error)
+        return self._refusals.labels(self._model_name, _bounded(error, REFUSALS))
+
+    def failed(self, error: str) -> Counter:
+        """The count of requests that were taken and ended with `error`, the name of an error class."""
+        return self._failures.labels(self._model_name, _bounded(error, FAILURES))
 
     def slo_outcome(self, objective: str, outcome: str) -> Counter:
         """The count of sequences promised `objective`, one of `SLO_OBJECTIVES`, with `outcome`."""
@@ -123,6 +188,14 @@ class Metrics:
     def slo_objective(self, objective: str) -> Gauge:
         """What is promised by default."""
         return self._slo_objective.labels(self._model_name, objective)
+
+    def slo_budget(self, objective: str) -> Gauge:
+        """The share that may fail `objective`."""
+        return self._slo_budget.labels(self._model_name, objective)
+
+    def max_sequences(self, place: str) -> Gauge:
+        """The most sequences there may be in `place`: running or waiting."""
+        return self._max_sequences.labels(self._model_name, place)
 
     def ttft_predicted(self, *, within_p99: bool) -> Counter:
         """The count of predicted times to first token that were, or were not, within the predicted percentile."""
@@ -136,6 +209,11 @@ class Metrics:
 
     def _histogram(self, name: str, documentation: str, buckets: Sequence[float]) -> Histogram:
         return Histogram(name, documentation, _LABEL, buckets=buckets, registry=self._registry).labels(self._model_name)
+
+
+def _bounded(error: str, known: tuple[str, ...]) -> str:
+    """`error`, or where no label is kept for it, what it is to a client: an internal error."""
+    return error if error in known else FAULTS[-1]
 
 
 def render(registry: CollectorRegistry) -> tuple[bytes, str]:

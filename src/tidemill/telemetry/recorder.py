@@ -1,13 +1,14 @@
 """Facts turned into metrics: an engine's steps, its life, and the requests that pass through a backend."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from tidemill.config.objectives import default_objectives
 from tidemill.config.settings import SloSettings
 from tidemill.core.backend import Backend, BackendState, Health, ModelInfo
 from tidemill.core.clock import Clock
-from tidemill.core.requests import Accepted, Delta, Finish, GenerationChunk, GenerationRequest
+from tidemill.core.errors import UnavailableError
+from tidemill.core.requests import Accepted, ChatPrompt, Delta, Finish, FinishReason, GenerationChunk, GenerationRequest
 from tidemill.core.stats import PromiseOutcome, StepStats
 from tidemill.telemetry.metrics import Metrics
 
@@ -31,8 +32,20 @@ class EngineRecorder:
         metrics.preemptions.inc(stats.num_preemptions)
         metrics.steps.inc()
         metrics.step_seconds.inc(stats.step_seconds)
+        parts = (
+            *(stats.schedule_seconds, stats.tensors_seconds, stats.forward_seconds),
+            *(stats.sample_seconds, stats.update_seconds, stats.report_seconds),
+        )
+        for counter, seconds in zip(metrics.step_parts, parts, strict=True):
+            counter.inc(seconds)
         if stats.prediction_error_ratio is not None:
             metrics.step_prediction_error.set(stats.prediction_error_ratio)
+
+    def loaded(self, *, architecture: str, precision: str, kv_precision: str, device: str) -> None:
+        """An engine is ready, and this is what it turned out to be."""
+        info = self._metrics.engine_info
+        info.clear()
+        info.labels(self._metrics.model_name, architecture, precision, kv_precision, device).set(1)
 
     def restarted(self) -> None:
         """The engine process was replaced."""
@@ -54,16 +67,26 @@ class PromiseRecorder:
     """Turns what was promised, and what became of it, into metrics.
 
     Attainment over admitted requests is met / (met + missed); over offered ones, met / (met + missed + refused).
+    A request that came while no engine was ready is refused here too; as an error of the service it is counted once
+    more, in an objective of its own (`error_recorder`).
     """
 
     def __init__(self, metrics: Metrics, settings: SloSettings) -> None:
         self._metrics = metrics
-        promised = default_objectives(settings)
+        self._promised = promised = default_objectives(settings)
         defaults = {"ttft": promised.ttft_seconds, "tpot": promised.tpot_seconds}
         ratios = {"availability": settings.slo_availability_ratio, "errors": settings.slo_error_ratio}
         for objective, value in (defaults | ratios).items():
             if value is not None:
                 metrics.slo_objective(objective).set(value)
+        for objective in ("ttft", "tpot", "deadline"):
+            metrics.slo_budget(objective).set(1.0 - settings.slo_attainment_ratio)
+        metrics.slo_budget("availability").set(1.0 - settings.slo_availability_ratio)
+        metrics.slo_budget("errors").set(settings.slo_error_ratio)
+
+    def unavailable(self, request: GenerationRequest) -> None:
+        """`request` came while no engine was ready."""
+        self.outcome(PromiseOutcome(objectives=request.objectives.or_else(self._promised), is_refused=True))
 
     def outcome(self, outcome: PromiseOutcome) -> None:
         """A sequence has ended, or a request was refused."""
@@ -90,16 +113,29 @@ def _verdict(outcome: PromiseOutcome, promised_seconds: float, actual_seconds: f
     return "met" if actual_seconds is None or actual_seconds <= promised_seconds else "missed"
 
 
+def _ignore_request(_: GenerationRequest) -> None:
+    return None
+
+
 class RecordedBackend:
     """A backend whose requests are counted, each sequence exactly once, however it ends.
 
-    Refusals are not counted here: most never come this far.
+    Refusals are not counted here: most never come this far. `on_unavailable` is told of requests that no engine was
+    ready for, which the engine's own client cannot know of while there is none.
     """
 
-    def __init__(self, backend: Backend, metrics: Metrics, clock: Clock) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        metrics: Metrics,
+        clock: Clock,
+        *,
+        on_unavailable: Callable[[GenerationRequest], None] = _ignore_request,
+    ) -> None:
         self._backend = backend
         self._metrics = metrics
         self._clock = clock
+        self._on_unavailable = on_unavailable
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[GenerationChunk, None]:
         """See `Backend.generate`."""
@@ -109,8 +145,10 @@ class RecordedBackend:
                 async for chunk in chunks:
                     count.chunk(chunk)
                     yield chunk
-        except Exception:
-            count.ended("error")
+        except Exception as error:
+            if isinstance(error, UnavailableError) and not count.is_accepted:
+                self._on_unavailable(request)
+            count.ended("error", type(error).__name__)
             raise
         finally:
             count.ended("abort")
@@ -133,11 +171,19 @@ class _RequestCount:
         self._num_open = 0
         self._num_sequences = len(request.prompts) * request.n
         self._last_token: dict[int, float] = {}
+        # Nothing about the request is known to be sound before it was accepted, not even that it has a prompt.
+        is_chat = any(isinstance(prompt, ChatPrompt) for prompt in request.prompts[:1])
+        self._gen_ai = metrics.gen_ai.of(request.model, is_chat=is_chat)
+        self._arrival = clock()
+        self._ttft_seconds: float | None = None
+        self._error = ""
+        self.is_accepted = False
 
     def chunk(self, chunk: GenerationChunk) -> None:
         """Another chunk has come."""
         if isinstance(chunk, Accepted):
             self._num_open = self._num_sequences
+            self.is_accepted = True
             self._metrics.prompt_tokens.inc(sum(chunk.num_prompt_tokens))
             return
         if chunk.token_ids:
@@ -163,9 +209,21 @@ class _RequestCount:
         self._metrics.request_latency.observe(timings.total_seconds)
         if timings.time_to_first_token_seconds is not None:
             self._metrics.time_to_first_token.observe(timings.time_to_first_token_seconds)
+            earlier = self._ttft_seconds
+            mine = timings.time_to_first_token_seconds
+            self._ttft_seconds = mine if earlier is None else min(earlier, mine)
+            if timings.num_output_tokens > 1 and finish.reason is not FinishReason.ERROR:
+                gaps = timings.num_output_tokens - 1
+                self._gen_ai.time_per_output_token((timings.total_seconds - mine) / gaps)
+        if finish.reason is FinishReason.ERROR:
+            self._error = "EngineFailedError"
+        if not self._num_open:
+            self._gen_ai.ended(self._clock() - self._arrival, self._ttft_seconds, self._error)
 
-    def ended(self, reason: str) -> None:
+    def ended(self, reason: str, error: str = "") -> None:
         """Nothing more will come: sequences that have no finish ended for `reason`. Only the first call counts."""
         if self._num_open:
             self._metrics.finished(reason).inc(self._num_open)
+            if error:
+                self._gen_ai.ended(self._clock() - self._arrival, None, error)
         self._num_open = 0
