@@ -26,9 +26,10 @@ from typing import Any
 
 from benchmarks import peaks
 from benchmarks.contestants.roster import Capacity, Contestant, Installed, roster
-from benchmarks.contestants.server import Running, first_token_seconds, folder_bytes, free_port, started
+from benchmarks.contestants.server import Running, first_token_seconds, folder_bytes, started
 from benchmarks.machine import SHAPES, busy_cores, describe, make_checkpoint, write
 from benchmarks.works import WORKS, Work
+from tests.fakes.live_server import free_port
 
 GAUGE_BYTES = 2**28
 AGREE = 0.12
