@@ -3,7 +3,8 @@
     python -m benchmarks.step_profile --model CHECKPOINT --precision int8 --streams 1 8 32 --context 256
 
 Prints milliseconds a step and the share of each part: the products by shape, attention, norms and quantization, rotary,
-SiLU, sampling, building tensors, scheduling, frames, and what is left in the Python between them.
+SiLU, sampling, building tensors, scheduling, frames, and what is left in the Python between them. Layers that are
+computed in one call are one part; with --layer-by-layer they are computed one kernel after another, as large steps are.
 """
 
 import argparse
@@ -36,11 +37,13 @@ def time_parts(clock: PartClock) -> None:
     """Have every part timed. The loop's classes are public; that they call these is what this file knows of them."""
     from tidemill.engine.core.loop import EngineLoop
     from tidemill.kernels.cpu.backend import NumbaBackend
+    from tidemill.kernels.cpu.layer_stack import CpuLayerStack
     from tidemill.models.layers.linear import Linear
     from tidemill.runner import logit_rows, runner
     from tidemill.scheduler.scheduler import Scheduler
 
     clock.wrap(Linear, "__call__", lambda self, _: f"product {self.weight.in_features} x {self.weight.out_features}")
+    clock.wrap(CpuLayerStack, "run", "layers in one call")
     for name, part in {
         "attention": "attention",
         "rotate_and_write": "rotary, cache write",
@@ -61,6 +64,16 @@ def time_parts(clock: PartClock) -> None:
     clock.wrap(SocketChannel, "send", "frames")
     clock.wrap(SocketChannel, "receive", "frames")
     clock.wrap(EngineLoop, "turn", "loop")
+
+
+def take_no_layers_together() -> None:
+    """Have every decoder computed one kernel after another."""
+    from tidemill.kernels.cpu.backend import NumbaBackend
+
+    def refuse(*_: object) -> None:
+        return None
+
+    setattr(NumbaBackend, "stack", refuse)  # noqa: B010
 
 
 class Engine:
@@ -121,7 +134,7 @@ def profile(
     parts = {name: value / steps * 1e3 for name, value in clock.seconds.items()}
     engine.abort(ids)
     total = sum(parts.values())
-    kernels = ("product", "attention", "norms", "rotary", "silu")
+    kernels = ("product", "attention", "norms", "rotary", "silu", "layers")
     return {
         "step_ms_median": round(statistics.median(seconds) * 1e3, 3),
         "step_ms_mean": round(total, 3),
@@ -140,6 +153,7 @@ def main() -> None:
     parser.add_argument("--context", type=int, default=256)
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--sampled", action="store_true", help="sample with top-k and top-p instead of greedily")
+    parser.add_argument("--layer-by-layer", action="store_true", help="take no layers together, to see their parts")
     parser.add_argument("--checkpoints", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -147,6 +161,8 @@ def main() -> None:
     busy = busy_cores(0.5)
     clock = PartClock()
     time_parts(clock)
+    if options.layer_by_layer:
+        take_no_layers_together()
     engine = Engine(
         folder,
         Settings(

@@ -4,12 +4,14 @@ Nothing above asks which bundle it got; a new one implements `KernelBackend`.
 """
 
 import logging
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
 
 from tidemill.kernels.attention_batch import AttentionBatch
 from tidemill.kernels.kv_tensors import KVTensors
+from tidemill.kernels.layer_stack import LayerStack, StackedLayer
 from tidemill.kernels.linear import Weight
 from tidemill.kernels.packed_weight import PackedWeight
 from tidemill.kernels.quantized import Activation, QuantizedRows, QuantizedWeight
@@ -57,6 +59,10 @@ class KernelBackend(Protocol):
 
     def prepare_integer(self, weight: QuantizedWeight) -> Weight:
         """Make an integer weight ready for products with QuantizedRows."""
+        ...
+
+    def stack(self, layers: Sequence[StackedLayer], final_norm: torch.Tensor, epsilon: float) -> LayerStack | None:
+        """The layers of a decoder as one computation for small steps; None where there is none for such layers."""
         ...
 
     def quantize(self, x: torch.Tensor) -> QuantizedRows:

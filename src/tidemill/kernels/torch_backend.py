@@ -1,10 +1,13 @@
 """The reference kernels as a bundle: any device, no compiler."""
 
+from collections.abc import Sequence
+
 import torch
 
 from tidemill.kernels import integer_weight, reference
 from tidemill.kernels.attention_batch import AttentionBatch
 from tidemill.kernels.kv_tensors import KVTensors, PagedTensors
+from tidemill.kernels.layer_stack import StackedLayer
 from tidemill.kernels.linear import TileProbe, TorchWeight, Weight
 from tidemill.kernels.packed_weight import PackedWeight
 from tidemill.kernels.quantized import Activation, QuantizedRows, QuantizedWeight
@@ -46,6 +49,14 @@ class TorchBackend:
 
     def prepare_integer(self, weight: QuantizedWeight) -> Weight:
         return integer_weight.TorchIntegerWeight(weight)
+
+    def stack(
+        self,
+        layers: Sequence[StackedLayer],  # noqa: ARG002  nothing is gained by taking them together
+        final_norm: torch.Tensor,  # noqa: ARG002
+        epsilon: float,  # noqa: ARG002
+    ) -> None:
+        return None
 
     def quantize(self, x: torch.Tensor) -> QuantizedRows:
         return reference.quantize(x)

@@ -9,6 +9,7 @@ import torch
 from tidemill.kernels.attention_batch import AttentionBatch
 from tidemill.kernels.backend import KernelBackend, LayerCache, choose_backend
 from tidemill.kernels.kv_tensors import KVTensors
+from tidemill.kernels.layer_stack import StackedLayer
 from tidemill.models.decoder_parts import DecoderParts, LayerParts
 from tidemill.models.decoder_weights import DecoderWeights, FloatParts
 from tidemill.models.layers.attention import Attention
@@ -30,6 +31,24 @@ class DecoderLayer:
     mlp: MLP
     group: int
     place: int
+
+    def stacked(self) -> StackedLayer:
+        """What it is made of, for kernels that compute many layers at once."""
+        attention, mlp = self.attention, self.mlp
+        return StackedLayer(
+            attention_norm=self.attention_norm.weight,
+            qkv=attention.qkv.weight,
+            q_norm=attention.norms[0],
+            k_norm=attention.norms[1],
+            rotations=attention.rotations,
+            out=attention.out.weight,
+            mlp_norm=self.mlp_norm.weight,
+            gate_up=mlp.gate_up.weight,
+            down=mlp.down.weight,
+            scale=attention.scale,
+            group=self.group,
+            place=self.place,
+        )
 
 
 class Decoder:
@@ -56,6 +75,10 @@ class Decoder:
         self._norm_dtypes = (*(layer.attention.input_dtype for layer in layers), hidden_dtype)
         self._kernels = kernels
         self._on_layer = on_layer or _nobody
+        self._stack = None
+        if hidden_dtype == torch.float32:
+            stacked = [layer.stacked() for layer in layers]
+            self._stack = kernels.stack(stacked, final_norm.weight, final_norm.epsilon)
         self._bound: tuple[KVTensors, tuple[LayerCache, ...]] | None = None
 
     @property
@@ -74,6 +97,9 @@ class Decoder:
         caches = self._caches(kv)
         plans = [self._kernels.plan(batch) for batch in attention]
         residual = torch.nn.functional.embedding(token_ids, self._embedding).float()
+        if self._stack is not None and self._stack.takes(residual.shape[0]):
+            self._on_layer()
+            return self._stack.run(residual, positions, caches, plans)
         x = self._norms[0].first(residual, self._norm_dtypes[0])
         for layer, next_norm, next_dtype in zip(self._layers, self._norms[1:], self._norm_dtypes[1:], strict=True):
             self._on_layer()

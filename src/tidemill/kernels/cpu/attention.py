@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit, prange, types
-from numba.extending import intrinsic, overload
+from numba.extending import overload
 
 from tidemill.kernels.cpu import block_places as places
 from tidemill.kernels.cpu import numba_setup
@@ -18,7 +18,7 @@ from tidemill.kernels.cpu.add_values import add_values
 from tidemill.kernels.cpu.block_places import KEY_BLOCK, LANES, ROWS, STATE, WEIGHT_BYTES
 from tidemill.kernels.cpu.block_search import find_block, padded_width, pair_of
 from tidemill.kernels.cpu.element import exp_nonpositive, rounded
-from tidemill.kernels.cpu.vector_code import LONG
+from tidemill.kernels.cpu.turns import address, take
 from tidemill.kernels.cpu.weigh_block import weigh_block
 
 CACHED = numba_setup.configure()
@@ -79,18 +79,6 @@ def _parts(rows: Any, layer: Any) -> Any:
     sums = state + padded * STATE
     total = sums + padded * width
     return Parts(weights, state, sums, total, total + total - state, padded, width, depth)
-
-
-@intrinsic
-def _take(typing_context: Any, counter: Any) -> Any:
-    """The number at address `counter`, which is one more for whoever asks next, on any thread."""
-    assert typing_context is not None
-
-    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer = builder.inttoptr(arguments[0], LONG.as_pointer())
-        return builder.atomic_rmw("add", pointer, LONG(1), "monotonic")
-
-    return types.int64(types.int64), codegen
 
 
 def _load_query(query: Any, scale: Any, space: Any, at: Any, state: Any, pages: Any) -> None:
@@ -267,6 +255,52 @@ def _tile(item: Any, layer: Any, window: Any, group: Any) -> Any:
     return Tile(item[1], item[2], queries, position, window, group, queries * group, start, stop)
 
 
+@njit(nogil=True, error_model="numpy", inline="always")
+def attend(
+    q: Any,
+    layer: Any,
+    tables: Any,
+    items: Any,
+    turn: Any,
+    partials: Any,
+    spaces: Any,
+    thread: Any,
+    window: Any,
+    scale: Any,
+    out: Any,
+) -> Any:
+    """Take items, whose counter is at address `turn`, until there are none; returns how many it was.
+
+    Everything else is as `paged_attention` takes it; `thread` says whose scratch to use.
+    """
+    group = q.shape[1] // (layer.kv_heads * layer.head_dim)
+    space = Space(spaces.numbers[thread], spaces.floats[thread], spaces.cells[thread], spaces.scales[thread])
+    count = 0
+    taken = take(turn)
+    while taken < items.shape[0]:
+        tile = _tile(items[taken], layer, window, group)
+        parts = _parts(tile.rows, layer)
+        at = _attend(q, layer, tables[items[taken, 0]], tile, scale, space, parts)
+        if items[taken, 5] < 0:
+            _write(tile, layer.head_dim, space.floats, at, parts, out)
+        else:
+            _keep(space.floats, at, parts, partials[items[taken, 5]])
+        count += 1
+        taken = take(turn)
+    return count
+
+
+@njit(nogil=True, error_model="numpy", inline="always")
+def fold_partials(q: Any, layer: Any, fold: Any, partials: Any, window: Any, out: Any) -> None:
+    """Finish a tile that was met partition by partition: `fold` is one row of `folds`."""
+    tile = _tile(fold, layer, window, q.shape[1] // (layer.kv_heads * layer.head_dim))
+    parts = _parts(tile.rows, layer)
+    first = partials[fold[5]]
+    for place in range(fold[5] + 1, fold[5] + fold[6]):
+        _fold(first, 0, partials[place], 0, parts.padded, parts.width)
+    _write(tile, layer.head_dim, first, 0, parts, out)
+
+
 @njit(parallel=True, nogil=True, cache=CACHED, error_model="numpy")
 def paged_attention(
     q: Any,
@@ -288,26 +322,9 @@ def paged_attention(
     but the last two are the first place and how many there are; spaces as Space, with a row for each thread, and one
     number more in the first, the counter; window 0 is none.
     """
-    group = q.shape[1] // (layer.kv_heads * layer.head_dim)
     counter = spaces.numbers[0, places.BOUNDS + 2 * ROWS :]
     counter[0] = 0
     for thread in prange(spaces.numbers.shape[0]):
-        space = Space(spaces.numbers[thread], spaces.floats[thread], spaces.cells[thread], spaces.scales[thread])
-        while True:
-            taken = _take(counter.ctypes.data)
-            if taken >= items.shape[0]:
-                break
-            tile = _tile(items[taken], layer, window, group)
-            parts = _parts(tile.rows, layer)
-            at = _attend(q, layer, tables[items[taken, 0]], tile, scale, space, parts)
-            if items[taken, 5] < 0:
-                _write(tile, layer.head_dim, space.floats, at, parts, out)
-            else:
-                _keep(space.floats, at, parts, partials[items[taken, 5]])
+        attend(q, layer, tables, items, address(counter), partials, spaces, np.int64(thread), window, scale, out)
     for i in range(folds.shape[0]):
-        tile = _tile(folds[i], layer, window, group)
-        parts = _parts(tile.rows, layer)
-        first = partials[folds[i, 5]]
-        for place in range(folds[i, 5] + 1, folds[i, 5] + folds[i, 6]):
-            _fold(first, 0, partials[place], 0, parts.padded, parts.width)
-        _write(tile, layer.head_dim, first, 0, parts, out)
+        fold_partials(q, layer, folds[i], partials, window, out)

@@ -1,6 +1,7 @@
 """The Numba kernels as a bundle: torch tensors in and out, numpy views of the same memory between."""
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numba
@@ -15,8 +16,10 @@ from tidemill.kernels.cpu.arrays import Array, array_of, new_rows
 from tidemill.kernels.cpu.attention_work import AttentionWork, share_out
 from tidemill.kernels.cpu.integer_probe import choose_multiplier
 from tidemill.kernels.cpu.integer_weight import IntegerMultiplier, IntegerWeight
+from tidemill.kernels.cpu.layer_stack import CpuLayerStack, can_stack
 from tidemill.kernels.cpu.paged_layer import PagedLayer, layers_of
 from tidemill.kernels.kv_tensors import KVTensors, block_bytes
+from tidemill.kernels.layer_stack import StackedLayer
 from tidemill.kernels.linear import Weight
 from tidemill.kernels.packed_weight import PackedWeight
 from tidemill.kernels.quantized import Activation, QuantizedRows, QuantizedWeight
@@ -35,6 +38,13 @@ class CpuPlan:
     slots: Array
     work: dict[tuple[int, int], AttentionWork]
     """By key-value heads and heads that share one, filled when first needed."""
+
+    def work_for(self, cache: PagedLayer, group: int) -> AttentionWork:
+        """The step's attention cut into items, for layers like `cache` of which `group` heads share one of its own."""
+        key = (cache.kv_heads, group)
+        if key not in self.work:
+            self.work[key] = share_out(self.batch, cache, group, numba.get_num_threads())
+        return self.work[key]
 
 
 class NumbaBackend:
@@ -65,16 +75,20 @@ class NumbaBackend:
             raise RuntimeError("Numba's attention computes wrong values")
 
     def _mean_of_values(self) -> torch.Tensor:
-        """Attention with keys of 0 over a cache of three values 1, 2, 3, all weights equal: 2 everywhere."""
+        """Attention with keys of 0 over a cache of three values 1, 2, 3, all weights equal: 2 everywhere.
+
+        In bf16, as most caches are: what is compiled for each element type takes seconds.
+        """
         head_dim, page = 16, 4
         page_bytes = block_bytes(
-            layers_per_group=1, num_kv_heads=1, head_dim=head_dim, block_size=page, dtype=torch.float32
+            layers_per_group=1, num_kv_heads=1, head_dim=head_dim, block_size=page, dtype=torch.bfloat16
         )
         layout = KVCacheLayout(2, page, page_bytes, (KVCacheGroup((0,), None),))
         kv = KVTensors.allocate(
-            layout, num_kv_heads=1, head_dim=head_dim, dtype=torch.float32, device=torch.device("cpu")
+            layout, num_kv_heads=1, head_dim=head_dim, dtype=torch.bfloat16, device=torch.device("cpu")
         )
-        kv.values[0][1, 0, :3, :, 0] = torch.tensor([1.0, 2.0, 3.0])[:, None]
+        # Values lie as (positions / 2, head_dim, 2); what is past the end is not looked at.
+        kv.values[0][1, 0] = torch.tensor([[1.0, 2.0], [3.0, 9.0]], dtype=torch.bfloat16)[:, None]
         batch = AttentionBatch(
             num_rows=1,
             query_starts=torch.tensor([0, 1], dtype=torch.int32),
@@ -120,6 +134,11 @@ class NumbaBackend:
 
     def prepare_integer(self, weight: QuantizedWeight) -> Weight:
         return self.load_packed(self.pack(weight))
+
+    def stack(self, layers: Sequence[StackedLayer], final_norm: torch.Tensor, epsilon: float) -> CpuLayerStack | None:
+        if not can_stack(layers) or self._multiplier is None:
+            return None
+        return CpuLayerStack(layers, final_norm, epsilon, self._multiplier.tag)
 
     def quantize(self, x: torch.Tensor) -> QuantizedRows:
         integers, out = new_rows(x.shape[0], x.shape[1], torch.int8)
@@ -169,10 +188,7 @@ class NumbaBackend:
     def attention(
         self, q: torch.Tensor, cache: PagedLayer, plan: CpuPlan, scale: float, dtype: torch.dtype
     ) -> Activation:
-        heads, group = cache.kv_heads, q.shape[1] // (cache.kv_heads * cache.head_dim)
-        work = plan.work.get((heads, group))
-        if work is None:
-            work = plan.work[heads, group] = share_out(plan.batch, cache, group, numba.get_num_threads())
+        work = plan.work_for(cache, q.shape[1] // (cache.kv_heads * cache.head_dim))
         # Integers are made row by row of all heads, so from float32 and not tile by tile.
         out = torch.empty_like(q, dtype=torch.float32 if dtype == torch.int8 else dtype)
         out[plan.batch.num_rows :] = 0

@@ -6,6 +6,7 @@ call is cheap. Integer sums are exact: no cut, no number of threads and no instr
 
 from typing import Any, NamedTuple
 
+import numpy as np
 from llvmlite import ir
 from numba import njit, prange, types
 from numba.extending import intrinsic, register_jitable
@@ -13,13 +14,12 @@ from numba.extending import intrinsic, register_jitable
 from tidemill.kernels.cpu import numba_setup
 from tidemill.kernels.cpu.integer_tile import STEP, int4_tile, int8_tile
 from tidemill.kernels.cpu.panels import PANEL
+from tidemill.kernels.cpu.turns import LINE, take_near
 from tidemill.kernels.quantized import GROUP
 
 CACHED = numba_setup.configure()
 BLOCK_BYTES = 512 * 1024
 """Of activations that one block of rows may have: they stay in a core's second cache while panels pass by."""
-LINE = 64
-"""Bytes of a cache line."""
 DISTANCE = 8192
 """Bytes that a tile which reads from memory keeps ahead of itself."""
 
@@ -43,24 +43,13 @@ class Job(NamedTuple):
     scratch: int
     """`scratch_bytes` for each thread."""
     ticket: int
-    """An int64: the next block to be worked on."""
+    """Counters as `take_near` wants them."""
 
 
 @register_jitable
 def scratch_bytes(inputs: Any, most_rows: Any) -> Any:
     """Bytes of scratch of one thread: an expanded panel, and a tile of results."""
     return inputs * PANEL + most_rows * PANEL * 4 + LINE
-
-
-@intrinsic
-def _take(typing_context: Any, address: Any) -> Any:
-    """Add one to the int64 at `address`; what it was before. Other threads may do the same."""
-
-    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        place = builder.inttoptr(arguments[0], ir.IntType(64).as_pointer())
-        return builder.atomic_rmw("add", place, ir.IntType(64)(1), "monotonic")
-
-    return types.int64(types.int64), codegen
 
 
 @intrinsic
@@ -93,7 +82,7 @@ def _copy_tile(source: Any, target: Any, stride: Any, rows: Any, channels: Any) 
 @njit(nogil=True)
 def _meet_panel(tag: Any, job: Any, panel: Any, first: Any, last: Any, next_panel: Any, scratch: Any) -> None:
     """Rows [first, last) by one panel. `next_panel` is what this thread works on next: fetched meanwhile."""
-    size = job.inputs * PANEL // 2 if job.is_int4 else job.inputs * PANEL
+    size = panel_bytes(job)
     weights, following = job.panels + panel * size, job.panels + next_panel * size
     group_scales = job.group_scales + panel * job.inputs // GROUP * PANEL
     steps, scales, biases = job.inputs // STEP, job.channel_scales + 4 * panel * PANEL, job.biases + 4 * panel * PANEL
@@ -128,21 +117,55 @@ def _meet_panel(tag: Any, job: Any, panel: Any, first: Any, last: Any, next_pane
             _copy_tile(out, target, stride, end - row, channels)
 
 
-@njit(nogil=True)
-def _work(tag: Any, job: Any, scratch: Any) -> None:
-    """Take blocks until there are none: whoever is held up takes fewer."""
-    num_panels = (job.channels + PANEL - 1) // PANEL
+@register_jitable
+def panel_bytes(job: Any) -> Any:
+    """Bytes of one panel of weights."""
+    return job.inputs * PANEL // 2 if job.is_int4 else job.inputs * PANEL
+
+
+@register_jitable
+def num_panels(job: Any) -> Any:
+    """How many panels the weight has."""
+    return (job.channels + PANEL - 1) // PANEL
+
+
+@register_jitable
+def num_row_blocks(tag: Any, job: Any) -> Any:
+    """Into how many blocks of rows a product is cut."""
     block_rows = max(tag.most_rows, BLOCK_BYTES // job.inputs // tag.most_rows * tag.most_rows)
-    num_blocks = (job.rows + block_rows - 1) // block_rows
-    total = num_panels * num_blocks
-    mine = _take(job.ticket)
-    while mine < total:
-        following = _take(job.ticket)
-        block, panel = mine // num_panels, mine % num_panels
-        first, last = job.rows * block // num_blocks, job.rows * (block + 1) // num_blocks
-        next_panel = following % num_panels if following < total else panel
+    return (job.rows + block_rows - 1) // block_rows
+
+
+@register_jitable
+def num_pieces(tag: Any, job: Any) -> Any:
+    """Into how many pieces a product is cut, a block of rows and a panel each."""
+    return num_panels(job) * num_row_blocks(tag, job)
+
+
+@njit(nogil=True)
+def work(tag: Any, job: Any, mine: Any, thread: Any, threads: Any, scratch: Any) -> Any:
+    """Take pieces until there are none: whoever is held up takes fewer. `mine` was taken already.
+
+    Returns how many it was.
+    """
+    panels, blocks, pieces = num_panels(job), num_row_blocks(tag, job), num_pieces(tag, job)
+    count = 0
+    while mine < pieces:
+        following = take_near(job.ticket, thread, threads, pieces)
+        block, panel = mine // panels, mine % panels
+        first, last = job.rows * block // blocks, job.rows * (block + 1) // blocks
+        next_panel = following % panels if following < pieces else panel
         _meet_panel(tag, job, panel, first, last, next_panel, scratch)
+        count += 1
         mine = following
+    return count
+
+
+@njit(nogil=True, inline="always")
+def _share(tag: Any, job: Any, thread: Any, threads: Any, scratch: Any) -> None:
+    """One thread's share of a product."""
+    mine = take_near(job.ticket, thread, threads, num_pieces(tag, job))
+    work(tag, job, mine, thread, threads, scratch)
 
 
 @njit(nogil=True, parallel=True, cache=CACHED)
@@ -169,9 +192,11 @@ def multiply(
         is_int4, inputs, channels, rows, panels, group_scales, channel_scales, biases, activations, row_scales,
         row_sums, out, scratch, ticket,
     )  # fmt: skip
-    _put(ticket, 0)
+    for thread in range(threads):
+        _put(ticket + thread * LINE, 0)
     if threads == 1:
-        _work(tag, job, scratch)
+        _share(tag, job, np.int64(0), np.int64(1), scratch)
     else:
         for thread in prange(threads):
-            _work(tag, job, scratch + thread * scratch_bytes(inputs, tag.most_rows))
+            n = np.int64(thread)  # of the type it has outside loops over threads, or all would be compiled twice
+            _share(tag, job, n, threads, scratch + n * scratch_bytes(inputs, tag.most_rows))

@@ -5,9 +5,11 @@ import threading
 import numba
 import numpy as np
 import torch
+from numba.core import config
 
 from tidemill.kernels.cpu import integer_product
 from tidemill.kernels.cpu.instruction_path import Tag
+from tidemill.kernels.cpu.turns import LINE
 from tidemill.kernels.packed_weight import PackedWeight, aligned_array
 from tidemill.kernels.quantized import GROUP, Activation, QuantizedRows
 
@@ -20,9 +22,9 @@ class IntegerMultiplier:
 
     def __init__(self, tag: Tag) -> None:
         self.name = tag.path().name
-        self._tag = tag
+        self.tag = tag
         self._lock = threading.Lock()
-        self._ticket = np.zeros(8, np.int64)
+        self._ticket = aligned_array((config.NUMBA_NUM_THREADS * LINE,), np.uint8)
         self._ticket_at = self._ticket.ctypes.data
         self._scratch = aligned_array((0,), np.uint8)
 
@@ -38,7 +40,7 @@ class IntegerMultiplier:
         threads = 1 if work < SERIAL_WORK else numba.get_num_threads()
         with self._lock:
             integer_product.multiply(
-                self._tag,
+                self.tag,
                 threads,
                 weight.is_int4,
                 inputs,
@@ -55,7 +57,7 @@ class IntegerMultiplier:
         return out
 
     def _scratch_at(self, threads: int, inputs: int) -> int:
-        needed = threads * integer_product.scratch_bytes(inputs, self._tag.most_rows)
+        needed = threads * integer_product.scratch_bytes(inputs, self.tag.most_rows)
         if self._scratch.nbytes < needed:
             self._scratch = aligned_array((needed,), np.uint8)
         return self._scratch.ctypes.data

@@ -21,14 +21,16 @@ CACHED = numba_setup.configure()
 
 
 @njit(fastmath=EXACT, nogil=True, error_model="numpy")
-def _norm_row(x: Any, weight: Any, epsilon: Any, scratch: Any) -> None:
+def norm_row(x: Any, weight: Any, epsilon: Any, scratch: Any) -> None:
+    """Norm of x (size,) float32 times weight (size,), into scratch."""
     scale = inverse_rms(x, 0, x.shape[0], epsilon)
     for i in range(x.shape[0]):
         scratch[i] = x[i] * scale * weight[i]
 
 
 @njit(fastmath=EXACT, nogil=True, error_model="numpy")
-def _add_row(residual: Any, delta: Any) -> None:
+def add_row(residual: Any, delta: Any) -> None:
+    """Add delta (size,), float32 or bf16 bits, to residual."""
     for i in range(residual.shape[0]):
         residual[i] += load(delta[i])
 
@@ -38,7 +40,7 @@ def rms_norm(x: Any, weight: Any, epsilon: Any, out: Any) -> None:
     """Norm of each row of x (rows, size) float32 times weight (size,) into out, as `put_row` takes it."""
     scratch = np.empty(x.shape[1], np.float32)
     for row in range(x.shape[0]):
-        _norm_row(x[row], weight, epsilon, scratch)
+        norm_row(x[row], weight, epsilon, scratch)
         put_row(scratch, out, row)
 
 
@@ -47,8 +49,8 @@ def add_rms_norm(residual: Any, delta: Any, weight: Any, epsilon: Any, out: Any)
     """Add delta to residual in place, and put the norm of the sum into out."""
     scratch = np.empty(residual.shape[1], np.float32)
     for row in range(residual.shape[0]):
-        _add_row(residual[row], delta[row])
-        _norm_row(residual[row], weight, epsilon, scratch)
+        add_row(residual[row], delta[row])
+        norm_row(residual[row], weight, epsilon, scratch)
         put_row(scratch, out, row)
 
 
@@ -57,13 +59,14 @@ def add_rms_norm_parallel(residual: Any, delta: Any, weight: Any, epsilon: Any, 
     """`add_rms_norm` over threads."""
     for row in prange(residual.shape[0]):
         scratch = np.empty(residual.shape[1], np.float32)
-        _add_row(residual[row], delta[row])
-        _norm_row(residual[row], weight, epsilon, scratch)
+        add_row(residual[row], delta[row])
+        norm_row(residual[row], weight, epsilon, scratch)
         put_row(scratch, out, row)
 
 
 @njit(fastmath=EXACT, nogil=True, error_model="numpy")
-def _silu_row(gate_up: Any, scratch: Any) -> None:
+def silu_row(gate_up: Any, scratch: Any) -> None:
+    """silu(gate) * up of gate_up (2 * size,), float32 or bf16 bits, into scratch (size,)."""
     size = scratch.shape[0]
     for i in range(size):
         gate = load(gate_up[i])
@@ -77,7 +80,7 @@ def silu_mul(gate_up: Any, out: Any) -> None:
     """silu(gate) * up: gate_up (rows, 2 * size), gates first, into out (rows, size), as `put_row` takes it."""
     scratch = np.empty(gate_up.shape[1] // 2, np.float32)
     for row in range(gate_up.shape[0]):
-        _silu_row(gate_up[row], scratch)
+        silu_row(gate_up[row], scratch)
         put_row(scratch, out, row)
 
 
@@ -86,14 +89,15 @@ def silu_mul_parallel(gate_up: Any, out: Any) -> None:
     """`silu_mul` over threads."""
     for row in prange(gate_up.shape[0]):
         scratch = np.empty(gate_up.shape[1] // 2, np.float32)
-        _silu_row(gate_up[row], scratch)
+        silu_row(gate_up[row], scratch)
         put_row(scratch, out, row)
 
 
 @njit(fastmath=EXACT, nogil=True, error_model="numpy")
-def _rotate_row(
+def rotate_row(
     qkv: Any, rotation: Any, q_norm: Any, k_norm: Any, epsilon: Any, layer: Any, slot: Any, q: Any, row: Any
 ) -> None:
+    """One row of `rotate_and_write`: its own rotation and slot."""
     num_kv_heads, head_dim = layer.kv_heads, layer.head_dim
     q_size, kv_size = q.shape[1], num_kv_heads * head_dim
     source = qkv[row]
@@ -128,7 +132,7 @@ def rotate_and_write(
     """
     for row in range(qkv.shape[0]):
         rotation = rotations[min(positions[row], rotations.shape[0] - 1)]
-        _rotate_row(qkv, rotation, q_norm, k_norm, epsilon, layer, slots[row], q, row)
+        rotate_row(qkv, rotation, q_norm, k_norm, epsilon, layer, slots[row], q, row)
 
 
 @njit(fastmath=EXACT, nogil=True, parallel=True, cache=CACHED)
@@ -146,4 +150,4 @@ def rotate_and_write_parallel(
     """`rotate_and_write` over threads; rows that share a slot are padding."""
     for row in prange(qkv.shape[0]):
         rotation = rotations[min(positions[row], rotations.shape[0] - 1)]
-        _rotate_row(qkv, rotation, q_norm, k_norm, epsilon, layer, slots[row], q, row)
+        rotate_row(qkv, rotation, q_norm, k_norm, epsilon, layer, slots[row], q, row)
