@@ -7,9 +7,9 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from tidemill.config.settings import Settings
+from tidemill.core.engine_facts import EngineFacts
 from tidemill.core.footprint import IntervalBooks
 from tidemill.core.objectives import Objectives
-from tidemill.core.quantization import Quantization
 from tidemill.core.requests import FinishReason, SamplingParams
 from tidemill.core.stats import StepStats
 from tidemill.cost.step_times import CostParameters
@@ -67,30 +67,12 @@ class Loading(msgspec.Struct, frozen=True, kw_only=True, tag="loading"):
     fraction: float
 
 
-class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What the engine turned out to be once loaded."""
+class EngineInfo(EngineFacts, frozen=True, kw_only=True):
+    """What the engine turned out to be, and how long it took."""
 
-    architecture: str
-    family: str
-    num_parameters: int
-    weight_bytes: int
-    precision: str
-    device: str
-    vocab_size: int
-    max_model_len: int
-    block_size: int
-    num_blocks: int
-    kv_cache_bytes: int
-    num_threads: int
-    numerics_fingerprint: str
     load_seconds: float
     costs: CostParameters | None = None
     """What steps cost, as far as that is known from before."""
-    precision_reason: str = ""
-    """Why this precision was chosen, in words."""
-    quantization: Quantization | None = None
-    kv_precision: str = ""
-    """Type of keys and values in the cache; empty where nothing is kept."""
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):

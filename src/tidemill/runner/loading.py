@@ -11,9 +11,9 @@ import torch
 
 from tidemill.config.settings import CacheSettings, ModelSettings, SchedulerSettings
 from tidemill.core.clock import Clock, monotonic
+from tidemill.core.engine_facts import EngineFacts
 from tidemill.core.errors import ConfigurationError
 from tidemill.core.kv_cache import KVCacheLayout
-from tidemill.core.quantization import Quantization
 from tidemill.kernels.backend import KernelBackend, choose_backend
 from tidemill.kernels.kv_tensors import KVTensors, block_bytes
 from tidemill.models.decoder import Decoder
@@ -41,34 +41,12 @@ CUDA_SHARE_RATIO = 0.95
 
 
 @dataclass(frozen=True, slots=True)
-class RunnerInfo:
-    """What the model and the machine turned out to be; the engine tells its client."""
-
-    architecture: str
-    family: str
-    num_parameters: int
-    weight_bytes: int
-    precision: str
-    precision_reason: str
-    quantization: Quantization | None
-    kv_precision: str
-    device: str
-    vocab_size: int
-    max_model_len: int
-    block_size: int
-    num_blocks: int
-    kv_cache_bytes: int
-    num_threads: int
-    numerics_fingerprint: str
-
-
-@dataclass(frozen=True, slots=True)
 class LoadedRunner:
     """A runner, the cache it computes in, and what is to be said about both."""
 
     runner: ModelRunner
     layout: KVCacheLayout
-    info: RunnerInfo
+    info: EngineFacts
 
 
 def load_runner(
@@ -140,7 +118,7 @@ def load_runner(
         draw=choose_draw(kernels, spec.vocab_size),
     )
     progress("compiling kernels, measuring memory", 1.0)
-    info = RunnerInfo(
+    info = EngineFacts(
         architecture=spec.architecture,
         family=spec.family,
         num_parameters=spec.num_parameters,

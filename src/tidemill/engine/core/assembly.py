@@ -1,17 +1,16 @@
 """Builds what the loop runs: a scheduler and a runner, local or simulated. Only here does the engine import torch."""
 
-import dataclasses
 import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from tidemill.config.objectives import default_objectives
 from tidemill.core.clock import Clock
+from tidemill.core.engine_facts import EngineFacts
 from tidemill.core.kv_cache import KVCacheLayout
 from tidemill.core.private_folder import private_cache_folder
 from tidemill.cost.model import CostModel
@@ -47,11 +46,11 @@ class Engine:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A runner, the cache it computes in, and the fields of `EngineInfo` that are known of it."""
+    """A runner, the cache it computes in, and what is to be said about both."""
 
     runner: Runner
     layout: KVCacheLayout
-    facts: dict[str, Any]
+    facts: EngineFacts
 
 
 def assemble(boot: Boot, progress: Progress, clock: Clock, *, on_layer: Callable[[], None]) -> Engine:
@@ -59,7 +58,7 @@ def assemble(boot: Boot, progress: Progress, clock: Clock, *, on_layer: Callable
     started = clock()
     is_simulated = boot.settings.engine.engine == "simulated"
     loaded = _simulated(boot, progress, clock) if is_simulated else _local(boot, progress, on_layer)
-    info = msgspec.convert(loaded.facts | {"load_seconds": clock() - started}, EngineInfo)
+    info = EngineInfo(**msgspec.structs.asdict(loaded.facts), load_seconds=clock() - started)
     objectives = default_objectives(boot.settings.slo)
     store = _cost_store(info)
     costs = _costs(store, loaded, info, boot, progress, clock) if objectives.are_any else _recalled(store)
@@ -140,7 +139,7 @@ def _local(boot: Boot, progress: Progress, on_layer: Callable[[], None]) -> Load
         progress=progress,
         on_layer=on_layer,
     )
-    return Loaded(loaded.runner, loaded.layout, dataclasses.asdict(loaded.info))
+    return Loaded(loaded.runner, loaded.layout, loaded.info)
 
 
 def _simulated(boot: Boot, progress: Progress, clock: Clock) -> Loaded:
@@ -152,21 +151,21 @@ def _simulated(boot: Boot, progress: Progress, clock: Clock) -> Loaded:
         settings.simulation, _speakable(Tokenizer.load(folder), spec.vocab_size), clock=clock, sleep=time.sleep
     )
     progress("simulating", 1.0)
-    facts: dict[str, str | int] = {
-        "architecture": spec.architecture,
-        "family": spec.family,
-        "num_parameters": spec.num_parameters,
-        "weight_bytes": 0,
-        "precision": "simulated",
-        "device": "simulated",
-        "vocab_size": spec.vocab_size,
-        "max_model_len": settings.model.max_model_len or spec.max_position_embeddings,
-        "block_size": layout.block_size,
-        "num_blocks": layout.num_blocks,
-        "kv_cache_bytes": 0,
-        "num_threads": 1,
-        "numerics_fingerprint": f"simulated-{settings.simulation.sim_seed}",
-    }
+    facts = EngineFacts(
+        architecture=spec.architecture,
+        family=spec.family,
+        num_parameters=spec.num_parameters,
+        weight_bytes=0,
+        precision="simulated",
+        device="simulated",
+        vocab_size=spec.vocab_size,
+        max_model_len=settings.model.max_model_len or spec.max_position_embeddings,
+        block_size=layout.block_size,
+        num_blocks=layout.num_blocks,
+        kv_cache_bytes=0,
+        num_threads=1,
+        numerics_fingerprint=f"simulated-{settings.simulation.sim_seed}",
+    )
     return Loaded(runner, layout, facts)
 
 
