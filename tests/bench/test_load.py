@@ -74,6 +74,26 @@ async def test_who_is_refused_comes_back_when_the_server_says() -> None:
     assert sent(load) == [0.0, 3.0]
 
 
+async def test_who_rests_does_not_hold_up_the_end() -> None:
+    time = VirtualTime()
+
+    async def refuse(request: PlannedRequest, record: RequestRecord) -> None:
+        record.error, record.retry_after_seconds = "status 429", 50.0
+
+    load = Load(refuse, time, time.sleep)
+    await run(time, asyncio.create_task(load.closed(ClosedLoop(2, 2), planned(None, None))), 0)
+    assert load.end_seconds == 0.0, "nothing is left to send"
+    load = Load(refuse, time, time.sleep)
+    await run(time, asyncio.create_task(load.closed(ClosedLoop(2, None, 4.0), planned(*[None] * 9))), 4)
+    assert load.end_seconds - load.begin_seconds == 4.0
+    load = Load(refuse, time, time.sleep)
+    work = asyncio.create_task(load.closed(ClosedLoop(2, 9), planned(*[None] * 9)))
+    await settle()
+    load.stop_sending()
+    await run(time, work, 0)
+    assert len(load.records) == 2
+
+
 async def test_an_open_loop_does_not_wait_for_answers() -> None:
     time = VirtualTime()
     load = Load(Server(time, 10.0).send, time, time.sleep)

@@ -25,7 +25,7 @@ def test_with_room_for_all_it_is_what_the_engine_finds(turns: list[tuple[list[tu
         bench.add(request(number, prompt, num_new, salt=salt))
         bench.drain()
         assert bench.finishes[number].num_cached_tokens == expected
-        chain.tokens += bench.tokens[number]
+        chain.more += bench.tokens[number]
         prefixes.note(chain)
 
 

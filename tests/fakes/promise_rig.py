@@ -199,7 +199,7 @@ class PromiseRig:
             priority=arrival.priority,
             tenant=arrival.tenant,
             objectives=arrival.objectives.or_else(self.promise._defaults),
-            has_own_objectives=arrival.objectives.are_any,
+            asked=arrival.objectives,
             arrival=arrival.seconds,
         )
         try:

@@ -150,8 +150,7 @@ async def test_steps_become_gauges_and_counters() -> None:
     assert bench.value("vllm:prefix_cache_hits_total") == 5
     assert bench.value("vllm:num_preemptions_total") == 1
     assert bench.value("tidemill_engine_steps_total") == 2
-    bench.engine.ended()
-    bench.engine.restarted()
+    bench.engine.ended(is_replaced=True)
     assert bench.value("vllm:num_requests_running") == 0
     assert bench.value("vllm:kv_cache_usage_perc") == 0
     assert bench.value("tidemill_engine_restarts_total") == 1
@@ -357,9 +356,9 @@ def test_a_new_engine_lowers_no_counter() -> None:
     engine.step(stats(step=900, step_seconds=2.0, num_preemptions=3, num_prefix_queries=50, num_prefix_hits=20))
     instruments.state(BackendState.READY)
     before = counters()
-    engine.ended()
+    engine.ended(is_replaced=True)
     instruments.state(BackendState.RESTARTING)
-    instruments.loaded(2, INFO)
+    instruments.loaded(INFO)
     instruments.state(BackendState.READY)
     engine.step(stats(step=1, step_seconds=0.1))
     after = counters()

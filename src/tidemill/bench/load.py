@@ -45,6 +45,8 @@ class Load:
         self._clock = clock
         self._sleep = sleep
         self._tasks: set[asyncio.Task[None]] = set()
+        self._resting: set[asyncio.Task[None]] = set()
+        self._num_taken = 0
         self._all_ended = asyncio.Event()
         self._defect: BaseException | None = None
         self._is_sending = True
@@ -71,6 +73,7 @@ class Load:
     def stop_sending(self) -> None:
         """Send nothing more, and let what is under way finish."""
         self._is_sending = False
+        self._wake_resting()
 
     def stop(self) -> None:
         """Cut everything short; requests under way are recorded as cancelled."""
@@ -84,13 +87,34 @@ class Load:
         for planned in shared:
             if not self._is_sending or self._is_over(plan.duration_seconds):
                 return
+            self._num_taken += 1
+            if self._num_taken == plan.num_requests:
+                self._wake_resting()  # there is nothing left for them
             now = self._clock()
             record = RequestRecord(planned.index, now, now, number, is_first)
             await self._one(planned, record)
             is_first = False
-            pause = max(plan.think_seconds, record.retry_after_seconds or 0.0)
-            if pause:
-                await self._sleep(pause)
+            if self._num_taken == plan.num_requests:
+                return
+            await self._rest(max(plan.think_seconds, record.retry_after_seconds or 0.0), plan.duration_seconds)
+
+    def _wake_resting(self) -> None:
+        for task in list(self._resting):
+            task.cancel()
+
+    async def _rest(self, seconds: float, duration_seconds: float | None) -> None:
+        """Pause, but not beyond the end of the run; `stop_sending` ends it."""
+        if duration_seconds is not None:
+            seconds = min(seconds, self.begin_seconds + duration_seconds - self._clock())
+        if seconds <= 0.0:
+            return
+        task = asyncio.current_task()
+        assert task is not None
+        self._resting.add(task)
+        try:
+            await self._sleep(seconds)
+        finally:
+            self._resting.discard(task)
 
     def _is_over(self, duration_seconds: float | None) -> bool:
         return duration_seconds is not None and self._clock() - self.begin_seconds >= duration_seconds

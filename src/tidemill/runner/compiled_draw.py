@@ -3,6 +3,7 @@
 Which kernels draw is chosen once, with the kernels of the model.
 """
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from tidemill.sampling.row_state import RowState
 from tidemill.sampling.weights import grain_of
 
 _PARALLEL_ELEMENTS = 64 * 1024
+_NUM_TRIALS = 4
 _WORD = (1 << 64) - 1
 
 
@@ -24,8 +26,10 @@ def choose_draw(kernels: KernelBackend, vocab_size: int) -> DrawRows:
     if kernels.name != "numba":
         return draw_plainly
     draw = CompiledDraw(vocab_size)
-    draw.compile()
-    return draw
+    if draw.is_right():
+        return draw
+    logging.getLogger(__name__).warning("The compiled sampling draws other tokens than its twin; it is not used.")
+    return draw_plainly
 
 
 class CompiledDraw:
@@ -44,10 +48,11 @@ class CompiledDraw:
         self._grain = grain_of(vocab_size)
         self._scratch: tuple[NDArray[Any], ...] = ()
 
-    def compile(self) -> None:
-        """Have the kernels compiled, or taken from the cache, before a request waits for them."""
-        logits = np.zeros((1, self._vocab_size), dtype=np.float32)
-        self(logits, [_trial_row(self._vocab_size)], [0])
+    def is_right(self) -> bool:
+        """Whether the kernels, compiled or taken from the cache by this, draw what their twin draws."""
+        logits = np.random.default_rng(0).normal(scale=4.0, size=(_NUM_TRIALS, self._vocab_size)).astype(np.float32)
+        rows, positions = [_trial_row(self._vocab_size) for _ in range(_NUM_TRIALS)], range(_NUM_TRIALS)
+        return self(logits.copy(), rows, positions) == draw_plainly(logits, rows, positions)
 
     def __call__(self, logits: NDArray[np.float32], rows: Sequence[RowState], positions: Sequence[int]) -> list[Drawn]:
         """See `DrawRows`."""
@@ -113,7 +118,7 @@ class CompiledDraw:
 
 
 def _trial_row(vocab_size: int) -> RowState:
-    params = SamplingParams(seed=0, temperature=1.0, top_k=1, top_p=0.5, repetition_penalty=1.1)
+    params = SamplingParams(seed=0, temperature=1.0, top_k=40, top_p=0.9, repetition_penalty=1.1)
     return RowState(params, (0, 0, 0), prompt_token_ids=(0,), eos_token_ids=frozenset(), vocab_size=vocab_size)
 
 

@@ -43,16 +43,14 @@ class Instruments:
         self.engine.state(state)
         self._seconds.enter(state)
 
-    def loaded(self, start: int, info: EngineInfo) -> None:
-        """An engine is ready, the `start`th of this server."""
+    def loaded(self, info: EngineInfo) -> None:
+        """An engine is ready."""
         self.engine.loaded(
             architecture=info.architecture,
             precision=info.precision,
             kv_precision=info.kv_precision,
             device=info.device,
         )
-        if start > 1:
-            self.engine.restarted()
 
     def page(self) -> tuple[bytes, str]:
         """Everything as Prometheus reads it, and the media type of that."""

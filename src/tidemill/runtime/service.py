@@ -166,11 +166,11 @@ class ServiceProcess:
                 log.info(told, extra={"fields": {"state": state.value}})
             case EngineLoaded(start, info):
                 self._announcer.settled()
-                self._instruments.loaded(start, info)
+                self._instruments.loaded(info)
                 fields = {"start": start, "load_seconds": round(info.load_seconds, 3)}
                 log.info("engine loaded", extra={"fields": fields})
             case EngineDied(reason, num_failed, restart_in):
-                self._instruments.engine.ended()
+                self._instruments.engine.ended(is_replaced=restart_in is not None)
                 if restart_in is None:
                     return
                 facts = {"reason": reason, "num_failed_requests": num_failed, "restart_in_seconds": restart_in}

@@ -9,7 +9,7 @@ class BlockHasher:
 
     def __init__(self, model_fingerprint: bytes, block_size: int) -> None:
         self._model_fingerprint = model_fingerprint
-        self._block_size = block_size
+        self.block_size = block_size
         self._pack = struct.Struct(f"<{block_size}I").pack
 
     def root(self, salt: str, adapter: str = "") -> bytes:
@@ -22,7 +22,7 @@ class BlockHasher:
 
     def extend(self, hashes: list[bytes], tokens: list[int], *, salt: str) -> None:
         """Append to `hashes` the names of the full blocks of `tokens` that are still missing there."""
-        size = self._block_size
+        size = self.block_size
         num_full = len(tokens) // size
         if len(hashes) >= num_full:
             return

@@ -86,7 +86,9 @@ class Metrics:
             registry=registry,
         )
         self.step_parts = tuple(self._step_parts.labels(model_name, part) for part in STEP_PARTS)
-        self.engine_restarts = self._counter("tidemill_engine_restarts", "Engine processes that were replaced.")
+        self.engine_restarts = self._counter(
+            "tidemill_engine_restarts", "Engine processes that ended and were to be replaced."
+        )
         self._refusals = Counter(
             "tidemill_request_refusals",
             "Requests refused before the engine took them, by error.",

@@ -47,12 +47,10 @@ class EngineRecorder:
         info.clear()
         info.labels(self._metrics.model_name, architecture, precision, kv_precision, device).set(1)
 
-    def restarted(self) -> None:
-        """The engine process was replaced."""
-        self._metrics.engine_restarts.inc()
-
-    def ended(self) -> None:
-        """The engine process is gone, and with it whatever it ran and kept."""
+    def ended(self, *, is_replaced: bool) -> None:
+        """The engine process is gone, and with it whatever it ran and kept; another one is to follow, or not."""
+        if is_replaced:
+            self._metrics.engine_restarts.inc()
         for gauge in (self._metrics.num_running, self._metrics.num_waiting, self._metrics.kv_cache_usage):
             gauge.set(0)
         self._metrics.kv_waste.set(0)

@@ -13,19 +13,32 @@ _MAX_BLOCKS = 65_536
 
 
 class BlockChain:
-    """The tokens of one sequence, and the names of its full blocks as far as they were asked for."""
+    """The tokens of one sequence, and the names of its full blocks as far as they were asked for.
 
-    __slots__ = ("_hasher", "_hashes", "_salt", "tokens")
+    Copies share the prompt, so that many answers to one prompt cost what one does.
+    """
 
-    def __init__(self, hasher: BlockHasher, tokens: Seq[int], salt: str) -> None:
+    __slots__ = ("_hasher", "_hashes", "_prompt", "_salt", "more")
+
+    def __init__(self, hasher: BlockHasher, prompt: Seq[int], salt: str, hashes: Seq[bytes] = ()) -> None:
         self._hasher = hasher
-        self._hashes: list[bytes] = []
+        self._prompt = prompt
         self._salt = salt
-        self.tokens = list(tokens)
+        self._hashes = list(hashes)
+        self.more: list[int] = []
+        """Tokens behind the prompt."""
+
+    def __len__(self) -> int:
+        return len(self._prompt) + len(self.more)
+
+    def copy(self) -> "BlockChain":
+        """Another sequence with the same prompt."""
+        return BlockChain(self._hasher, self._prompt, self._salt, self._hashes)
 
     def hashes(self) -> list[bytes]:
         """The names of all full blocks by now."""
-        self._hasher.extend(self._hashes, self.tokens, salt=self._salt)
+        if (len(self._hashes) + 1) * self._hasher.block_size <= len(self):
+            self._hasher.extend(self._hashes, [*self._prompt, *self.more], salt=self._salt)
         return self._hashes
 
 
@@ -47,7 +60,7 @@ class KnownPrefixes:
 
     def num_cached(self, chain: BlockChain) -> int:
         """How many leading tokens need not be computed; the last one always is, for its logits."""
-        most = max(0, len(chain.tokens) - 1) // self._block_size
+        most = max(0, len(chain) - 1) // self._block_size
         num_blocks = 0
         for block_hash in chain.hashes()[:most]:
             if block_hash not in self._known:
@@ -57,7 +70,7 @@ class KnownPrefixes:
 
     def note(self, chain: BlockChain) -> None:
         """All tokens of `chain` but the last have been computed. Its end is forgotten first, as the engine does it."""
-        for block_hash in reversed(chain.hashes()[: (len(chain.tokens) - 1) // self._block_size]):
+        for block_hash in reversed(chain.hashes()[: (len(chain) - 1) // self._block_size]):
             self._known[block_hash] = None
             self._known.move_to_end(block_hash)
         while len(self._known) > self._most:

@@ -30,7 +30,8 @@ class Offer:
     priority: int
     tenant: str
     objectives: Objectives
-    has_own_objectives: bool
+    """What it is promised: what it asked for, and the server's own where it asked for nothing."""
+    asked: Objectives
     arrival: float
 
     @property

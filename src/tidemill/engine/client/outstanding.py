@@ -102,6 +102,8 @@ class OutstandingSequences:
         for sequence_id, num_computed in progress:
             sequence = self._sequences.get(sequence_id)
             if sequence is not None:
+                if sequence.num_expected_cached >= num_computed:
+                    sequence.num_expected_cached = 0  # the engine had evicted it
                 self.shares.charge(sequence.tenant, max(0, num_computed - sequence.num_done))
                 sequence.num_computed = num_computed
 
@@ -114,7 +116,7 @@ class OutstandingSequences:
         self.shares.charge(sequence.tenant, len(token_ids))
         sequence.num_output_tokens += len(token_ids)
         if sequence.chain is not None:
-            sequence.chain.tokens += token_ids
+            sequence.chain.more += token_ids
         sequence.last_token_at = now
 
     def note_length(self, num_output_tokens: int) -> None:

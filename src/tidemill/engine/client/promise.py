@@ -1,8 +1,9 @@
 """Keeps the promise at the door: predicts a request's first token, refuses what would miss it, tells how it went."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Sequence as Seq
+from dataclasses import replace
 
 from tidemill.config.objectives import default_objectives
 from tidemill.config.settings import Settings
@@ -69,13 +70,15 @@ class Promise:
     def offer(self, request: GenerationRequest, prompts: Seq[PreparedPrompt], arrival: float) -> Offer:
         """`request` with its prompts tokenized, each to be continued `n` times."""
         return Offer(
-            prompts=tuple(self._offered(request, prompt.token_ids) for prompt in prompts for _ in range(request.n)),
+            prompts=tuple(
+                each for prompt in prompts for each in _copies(self._offered(request, prompt.token_ids), request.n)
+            ),
             max_new_tokens=max(prompt.max_new_tokens for prompt in prompts),
             is_length_asked=request.sampling.max_tokens is not None,
             priority=request.priority,
             tenant=request.tenant,
             objectives=request.objectives.or_else(self._defaults),
-            has_own_objectives=request.objectives.are_any,
+            asked=request.objectives,
             arrival=arrival,
         )
 
@@ -97,10 +100,8 @@ class Promise:
         if prediction is None or self._settings.slo.on_overload == "queue":
             return prediction
         is_alone = not len(self._sequences)
-        if is_alone and not offer.has_own_objectives:
-            return prediction
         ratio = 1.0 if is_alone else prediction.p99_ratio
-        promised, default = offer.objectives, self._defaults.tpot_seconds
+        promised, default = offer.asked if is_alone else offer.objectives, self._defaults.tpot_seconds
         is_tighter = default is None or (promised.tpot_seconds or default) < default
         expected = (
             ("time to the first token", prediction.ttft_seconds * ratio, promised.ttft_seconds),
@@ -109,7 +110,7 @@ class Promise:
         )
         for what, seconds, promised_seconds in expected:
             if promised_seconds is not None and seconds > promised_seconds:
-                self._on_outcome(PromiseOutcome(objectives=promised, is_refused=True))
+                self._on_outcome(PromiseOutcome(objectives=offer.objectives, is_refused=True))
                 raise _refusal(what, seconds, promised_seconds, is_alone=is_alone)
         return prediction
 
@@ -136,8 +137,10 @@ class Promise:
         forecast, left_of_step, before = self._ahead_of(rank, times, offer, now)
         seconds = left_of_step + forecast.complete([*before, *own])
         ttft = now - offer.arrival + seconds + self._overhead_seconds
-        num = len(sequences) + len(own)
-        tpot = times.seconds(streams_shape(num, sequences.num_tokens() + sum(p.num_tokens for p in offer.prompts)))
+        num_all = len(sequences) + len(own)
+        num_tokens = sequences.num_tokens() + sum(p.num_tokens for p in offer.prompts)
+        num = min(num_all, self._settings.scheduler.max_num_seqs)
+        tpot = times.seconds(streams_shape(num, num_tokens * num // num_all))
         gap = forecast.decode_seconds()
         if offer.objectives.tpot_seconds is not None:
             # Prompts of others will go beside its tokens, and stretch its gaps as far as it was promised.
@@ -293,6 +296,12 @@ class Promise:
             tpot_seconds=_least(keepable(times, [*tpots, offer.objectives.tpot_seconds])),
             ttft_seconds=_least([*ttfts, offer.objectives.ttft_seconds]),
         )
+
+
+def _copies(prompt: OfferedPrompt, number: int) -> Iterator[OfferedPrompt]:
+    """One for each answer: their tokens will differ."""
+    for _ in range(number):
+        yield replace(prompt, chain=None if prompt.chain is None else prompt.chain.copy())
 
 
 def _least(promised: Iterable[float | None]) -> float | None:

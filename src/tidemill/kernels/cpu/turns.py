@@ -1,7 +1,8 @@
 """Turns at shared work: threads take numbered pieces, say what they have finished, and wait for what others have not.
 
 Work has a cache line, or one for each thread: how many pieces were taken, and in the first, how many are done. Nobody
-waits for a thread, only for pieces that some running thread has taken: so one that starts late holds up nobody.
+waits for a thread, only for pieces that some running thread has taken: so one that starts late holds up nobody. Where
+not every thread may take pieces, those that may must be the first, which always run.
 """
 
 from typing import Any

@@ -130,23 +130,18 @@ class PackedCache:
         """Of servers that were killed while they wrote: nobody holds their locks any more, and ours is held by us."""
         assert self._folder is not None
         for partial in self._folder.glob(f"*{_PARTIAL}"):
-            if partial.stem == key or self._is_unlocked(partial.with_suffix(_LOCK)):
-                with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):
+                if partial.stem == key:
                     partial.unlink()
+                else:
+                    self._remove_unheld(partial)
 
-    def _is_unlocked(self, lock: Path) -> bool:
-        try:
-            descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return True
-        except OSError:
-            return False
+    def _remove_unheld(self, partial: Path) -> None:
+        """Unlink `partial` if nobody holds its lock, and hold it meanwhile. Raises OSError if somebody does."""
+        descriptor = os.open(partial.with_suffix(_LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        else:
-            return True
+            partial.unlink()
         finally:
             os.close(descriptor)
 
