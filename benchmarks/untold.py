@@ -1,4 +1,4 @@
-"""A server that measures nothing of itself: what `telemetry_cost.py` compares the usual one with.
+"""A server that leaves out what is measured by step and by token: what `telemetry_cost.py` compares the usual one with.
 
 `python -m benchmarks.untold serve ...` is `tidemill serve ...` without metrics, outcomes of promises and books.
 """

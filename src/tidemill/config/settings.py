@@ -125,8 +125,8 @@ class SloSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     on_overload: Annotated[
         Literal["refuse", "queue"],
         Meta(
-            description="A request that would miss its time to the first token, or its deadline: refuse it at once "
-            "with 429, or queue it all the same."
+            description="A request that would miss its time to the first token, its time per token or its deadline: "
+            "refuse it at once with 429, or queue it all the same."
         ),
     ] = "refuse"
     calibration_seconds: Annotated[
