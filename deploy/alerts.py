@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from deploy.burn_rates import BURN_WINDOWS, BurnWindow, burn_alerts
-from deploy.promql import JOB, MODEL, increase, quotient, selector, total
+from deploy.promql import JOB, MODEL, increase, quotient, rate, selector, total
 from deploy.rule import Rule
 
 RUNBOOK = "docs/operate/runbook.md"
@@ -37,7 +37,7 @@ def _down() -> Rule:
 
 def _engine() -> tuple[Rule, ...]:
     restarts = "tidemill_engine_restarts_total"
-    told = "{{ $value | humanize }} engine processes were replaced of late; requests under way failed each time."
+    told = "{{ $value | humanize }} engine processes died of late, to be started again; requests under way failed."
     # An increase is extrapolated, so that three restarts may read as a little less.
     return (
         _alert(
@@ -49,10 +49,13 @@ def _engine() -> tuple[Rule, ...]:
 
 def _load() -> tuple[Rule, ...]:
     waiting = "vllm:num_requests_waiting"
+    here = f"{selector('vllm:num_requests_running', job=JOB)} + {selector(waiting, job=JOB)}"
     full = selector("vllm:kv_cache_usage_perc", "5m", job=JOB)
     preempted = total(increase("vllm:num_preemptions_total", "15m", job=JOB), MODEL)
     ended = total(increase("vllm:request_success_total", "15m", job=JOB), MODEL)
-    limit = selector("tidemill_max_sequences", place="waiting")
+    limit = selector("tidemill_max_sequences", job=JOB, place="waiting")
+    # The bound is on both places together: while fewer run than may, more may wait.
+    most = total(selector("tidemill_max_sequences", job=JOB), MODEL)
     refused = total(increase("tidemill_slo_outcomes_total", "15m", objective="errors", outcome="refused"), MODEL)
     offered = total(increase("tidemill_slo_outcomes_total", "15m", objective="errors"), MODEL)
     return (
@@ -77,17 +80,18 @@ def _load() -> tuple[Rule, ...]:
             "ticket",
             f"min_over_time({selector(waiting, '10m', job=JOB)}) > 0\n"
             f"  and deriv({selector(waiting, '10m', job=JOB)}) > 0\n"
-            f"or {selector(waiting, job=JOB)} > ignoring (place) 0.8 * {limit}",
+            f"  and {selector(waiting, job=JOB)} > ignoring (place) 0.1 * {limit}\n"
+            f"or {here}\n  > ({most} - ignoring (place) 0.2 * {limit})",
             "5m",
             "more comes than is served",
-            "The queue has not been empty for ten minutes and grows, or is nearly as long as it may be.",
+            "The queue is long, has not been empty for ten minutes and grows, or there is hardly room for more.",
         ),
         _alert(
             "TidemillRefuses",
             "ticket",
             f"{quotient(refused, offered)}\n> 0.05",
             "10m",
-            "requests are refused for want of capacity",
+            "requests are refused as too much",
             "{{ $value | humanizePercentage }} of the requests that were offered got a 429.",
         ),
     )
@@ -100,7 +104,8 @@ def _predictions() -> tuple[Rule, ...]:
         _alert(
             "TidemillStepPredictionError",
             "ticket",
-            "tidemill_step_prediction_error_ratio > 0.2",
+            # The gauge is set by steps: while there are none it stays where it was and says nothing.
+            f"tidemill_step_prediction_error_ratio > 0.2\nand {rate('tidemill_engine_steps_total', '15m')} > 0",
             "15m",
             "steps do not take as long as predicted",
             "The median error of a predicted step is {{ $value | humanizePercentage }}.",

@@ -48,13 +48,17 @@ class BurnWindow:
     factor: float
     long: str
     short: str
+    known: str = ""
+    """How long ago a server's promise must have been known already, for its availability to be judged. The short window
+    and five minutes: so the minutes in which a new server loads its model for the first time count in no alert. Empty
+    asks for nothing."""
 
 
 BURN_WINDOWS = (
-    BurnWindow("page", 14.4, "1h", "5m"),
-    BurnWindow("page", 6.0, "6h", "30m"),
-    BurnWindow("ticket", 3.0, "1d", "2h"),
-    BurnWindow("ticket", 1.0, "3d", "6h"),
+    BurnWindow("page", 14.4, "1h", "5m", known="10m"),
+    BurnWindow("page", 6.0, "6h", "30m", known="35m"),
+    BurnWindow("ticket", 3.0, "1d", "2h", known="2h5m"),
+    BurnWindow("ticket", 1.0, "3d", "6h", known="6h5m"),
 )
 """2 % of the budget in an hour, 5 % in six, 10 % in a day, and 10 % in three."""
 
@@ -104,7 +108,7 @@ def _outcomes(window: str, outcome: str) -> str:
 def _available(window: str) -> str:
     """The share of the time in which requests were taken: as the server counted it, while the server answered at all.
 
-    A server that has been silent for the whole window was not available, as long as it is asked.
+    A server that has been silent for the whole window was not available, as long as it is asked and its promise known.
     """
     ready = total(rate("tidemill_service_seconds_total", window, state="ready"), MODEL)
     whole = total(rate("tidemill_service_seconds_total", window), MODEL)
@@ -121,6 +125,8 @@ def _burning(objective: Objective, window: BurnWindow) -> str:
     label = objective.label
     limit = f"{window.factor:g} * {selector(BUDGET, objective=label)}"
     parts = [f"{selector(BAD + length, objective=label)} > {limit}" for length in (window.long, window.short)]
+    if objective.is_of_time and window.known:
+        parts.append(f"{selector(BUDGET, objective=label)} offset {window.known}")
     if not objective.is_of_time:
         parts.append(f"{selector(EVENTS + window.long, objective=label)} >= {LEAST_EVENTS}")
     return "(" + "\n  and ".join(parts) + ")"

@@ -32,16 +32,14 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Rules that are evaluated one after the other, at one interval."""
+    """Rules that are evaluated one after the other."""
 
     name: str
     rules: Sequence[Rule]
-    interval: str = ""
 
     def text(self) -> str:
         """The group as an item of a YAML list."""
-        interval = f"\n    interval: {self.interval}" if self.interval else ""
-        return f"  - name: {self.name}{interval}\n    rules:\n" + "\n".join(rule.text() for rule in self.rules)
+        return f"  - name: {self.name}\n    rules:\n" + "\n".join(rule.text() for rule in self.rules)
 
 
 def rule_file(groups: Sequence[Group]) -> str:

@@ -23,15 +23,15 @@ def rates(name: str, by: str = "", **matchers: str) -> str:
     return total(inner, by) if by else f"sum({inner})"
 
 
-def quantile(share: float, histogram: str, *, model_label: str = "model_name", **matchers: str) -> str:
-    """A quantile of a histogram, over all that is chosen."""
-    buckets = selector(f"{histogram}_bucket", WINDOW, **{model_label: "~$model"}, **SERVER, **matchers)
+def quantile(share: float, histogram: str, *, by_model: bool = True, **matchers: str) -> str:
+    """A quantile of a histogram, over all that is chosen; without `by_model`, of every model of the chosen servers."""
+    buckets = selector(f"{histogram}_bucket", WINDOW, **(CHOSEN if by_model else SERVER), **matchers)
     return f"histogram_quantile({share:g}, sum by (le) (rate({buckets})))"
 
 
-def latencies(title: str, says: str, histogram: str, objective: str = "", *, model_label: str = "model_name") -> Panel:
+def latencies(title: str, says: str, histogram: str, objective: str = "", *, by_model: bool = True) -> Panel:
     """A panel of a histogram's quantiles, with what was promised as a dashed line."""
-    queries = [Query(quantile(q, histogram, model_label=model_label), f"p{q * 100:g}") for q in (0.5, 0.95, 0.99)]
+    queries = [Query(quantile(q, histogram, by_model=by_model), f"p{q * 100:g}") for q in (0.5, 0.95, 0.99)]
     if objective:
         promised = f"max({chosen('tidemill_slo_objective', objective=objective)})"
         queries.append(Query(promised, "promised", is_limit=True))

@@ -1,13 +1,15 @@
 """The board of the engine: what it does, how full it is, and where a step's time goes."""
 
-from deploy.boards.choice import CHOSEN, SERVER, VARIABLES, chosen, latencies, quantile, rates
+from deploy.boards.choice import CHOSEN, SERVER, VARIABLES, WINDOW, chosen, latencies, quantile, rates
 from deploy.grafana_board import Board, Panel, Query, Threshold
 from deploy.promql import quotient, selector
 
 
 def board() -> Board:
     """The board."""
-    running, waiting = (f"sum({chosen('tidemill_max_sequences', place=place)})" for place in ("running", "waiting"))
+    may_run = f"sum({chosen('tidemill_max_sequences', place='running')})"
+    running, waiting = (f"sum({chosen(f'vllm:num_requests_{place}')})" for place in ("running", "waiting"))
+    parts = selector("tidemill_engine_step_part_seconds_total", WINDOW, **CHOSEN)
     return Board(
         "engine",
         "Tidemill: engine",
@@ -29,17 +31,21 @@ def board() -> Board:
                     "Running and waiting, and how many may run.",
                     "none",
                     [
-                        Query(f"sum({chosen('vllm:num_requests_running')})", "running"),
-                        Query(f"sum({chosen('vllm:num_requests_waiting')})", "waiting"),
-                        Query(running, "may run", is_limit=True),
+                        Query(running, "running"),
+                        Query(waiting, "waiting"),
+                        Query(may_run, "may run", is_limit=True),
                     ],
                 ),
                 latencies("Time in the queue", "Before a sequence first runs.", "vllm:request_queue_time_seconds"),
                 Panel(
-                    "Queue, of what may wait",
-                    "At 1 requests are refused.",
+                    "Sequences, of those that may be",
+                    "Running and waiting together, of what may run and wait; at 1 requests are refused.",
                     "percentunit",
-                    [Query(f"sum({chosen('vllm:num_requests_waiting')}) / {waiting}", "waiting")],
+                    [
+                        Query(
+                            f"({running} + {waiting}) / sum({chosen('tidemill_max_sequences')})", "running and waiting"
+                        )
+                    ],
                     thresholds=(Threshold(None, "transparent"), Threshold(0.8, "red")),
                     most=1.0,
                 ),
@@ -95,9 +101,9 @@ def board() -> Board:
                 ),
                 Panel(
                     "Where the engine's time goes",
-                    "Share of wall time by part of a turn; what is missing to 1 is idle.",
+                    "Share of wall time by part of a turn, the mean of the servers; what is missing to 1 is idle.",
                     "percentunit",
-                    [Query(rates("tidemill_engine_step_part_seconds_total", "part"), "{{part}}")],
+                    [Query(f"avg by (part) (rate({parts}))", "{{part}}")],
                     is_stacked=True,
                 ),
                 Panel(
@@ -131,8 +137,8 @@ def board() -> Board:
             ),
             "Life": (
                 Panel(
-                    "Engine processes replaced",
-                    "In the last hour.",
+                    "Engine processes that died",
+                    "And were to be started again, in the last hour.",
                     "none",
                     [Query(f"increase({selector('tidemill_engine_restarts_total', '1h', **CHOSEN)})", "{{instance}}")],
                 ),

@@ -80,19 +80,20 @@ def board() -> Board:
             ),
             "Latency": (
                 latencies("Time to the first token", "From arrival.", "vllm:time_to_first_token_seconds", "ttft"),
+                # OpenTelemetry's label has the name that was asked for, of which a model may have several.
                 latencies(
                     "Time per output token",
                     "Mean of each answer, after its first token.",
                     "gen_ai_server_time_per_output_token_seconds",
                     "tpot",
-                    model_label="gen_ai_request_model",
+                    by_model=False,
                 ),
                 latencies("From one token to the next", "Each gap.", "vllm:inter_token_latency_seconds"),
                 latencies(
                     "Duration of requests",
                     "From arrival to the last token.",
                     "gen_ai_server_request_duration_seconds",
-                    model_label="gen_ai_request_model",
+                    by_model=False,
                 ),
             ),
             "Requests": (

@@ -19,14 +19,14 @@ def seconds(state: str) -> str:
     return f'tidemill_service_seconds_total{{{MODEL}, state="{state}"}}'
 
 
-def steady(value: float) -> str:
+def steady(value: float, minutes: int = MINUTES) -> str:
     """A gauge that does not move."""
-    return f"{value}+0x{MINUTES}"
+    return f"{value}+0x{minutes}"
 
 
-def growing(each_minute: float) -> str:
+def growing(each_minute: float, minutes: int = MINUTES) -> str:
     """A counter that grows by as much every minute."""
-    return f"0+{each_minute}x{MINUTES}"
+    return f"0+{each_minute}x{minutes}"
 
 
 def then(*parts: tuple[float, float, int]) -> str:
@@ -52,10 +52,13 @@ def healthy() -> dict[str, str]:
         f"vllm:kv_cache_usage_perc{{{MODEL}}}": steady(0.5),
         f"vllm:num_preemptions_total{{{MODEL}}}": growing(1),
         f'vllm:request_success_total{{{MODEL}, finished_reason="stop"}}': growing(1000),
+        f"vllm:num_requests_running{{{MODEL}}}": steady(64),
         f"vllm:num_requests_waiting{{{MODEL}}}": steady(3),
+        f'tidemill_max_sequences{{{MODEL}, place="running"}}': steady(64),
         f'tidemill_max_sequences{{{MODEL}, place="waiting"}}': steady(256),
         f'tidemill_ttft_predictions_total{{{MODEL}, within_p99="true"}}': growing(990),
         f'tidemill_ttft_predictions_total{{{MODEL}, within_p99="false"}}': growing(10),
+        f"tidemill_engine_steps_total{{{MODEL}}}": growing(600),
         f"tidemill_step_prediction_error_ratio{{{MODEL}}}": steady(0.05),
         f"tidemill_energy_residual_ratio{{{MODEL}}}": steady(0.04),
         f"tidemill_ledger_entries_dropped_total{{{SERVER}}}": growing(0),
@@ -69,17 +72,23 @@ class Story:
     changes: Mapping[str, str]
     fires: frozenset[tuple[str, str]] = frozenset()
     without: frozenset[str] = field(default_factory=frozenset)
+    minutes: int = MINUTES
+    """When it ends. What is not among the changes of a longer one goes stale after `MINUTES`."""
+
+    def series(self) -> dict[str, str]:
+        """Everything that there is in it."""
+        return {name: values for name, values in (healthy() | dict(self.changes)).items() if name not in self.without}
 
     def document(self) -> dict[str, object]:
         """One test of promtool's. Whatever fires beyond what is told fails it."""
-        series = {name: values for name, values in (healthy() | dict(self.changes)).items() if name not in self.without}
+        series = self.series()
         return {
             "interval": "1m",
             "input_series": [{"series": name, "values": values} for name, values in series.items()],
             "promql_expr_test": [
                 {
                     "expr": 'count by (alertname, severity) (ALERTS{alertstate="firing"})',
-                    "eval_time": f"{MINUTES}m",
+                    "eval_time": f"{self.minutes}m",
                     "exp_samples": [
                         {"labels": f'{{alertname="{name}", severity="{severity}"}}', "value": 1}
                         for name, severity in sorted(self.fires)
@@ -129,7 +138,7 @@ def stories() -> dict[str, Story]:
     burns |= {"deadline": "TidemillDeadlineBurn", "errors": "TidemillErrorBurn"}
     for objective, alert in burns.items():
         told |= _of_objective(objective, alert)
-    return told | _of_availability() | _of_causes()
+    return told | _of_availability() | _of_new_servers() | _of_causes()
 
 
 def _of_availability() -> dict[str, Story]:
@@ -138,9 +147,20 @@ def _of_availability() -> dict[str, Story]:
     gone = MINUTES - 10
     silent = {name: f"{values.split('x')[0]}x{gone} stale" for name, values in healthy().items() if name != up}
     back = MINUTES - 45
+    long = 2 * MINUTES
     return {
         "available too little": Story({ready: growing(58), stalled: growing(2)}, both(alert)),
-        "available a little too little": Story({ready: growing(59.9), stalled: growing(0.1)}, ticket(alert)),
+        # Of new servers nothing so small is told before the short window, of six hours, is past.
+        "available a little too little": Story(
+            {
+                up: steady(1, long),
+                f'tidemill_slo_budget_ratio{{{MODEL}, objective="availability"}}': steady(0.001, long),
+                ready: growing(59.9, long),
+                stalled: growing(0.1, long),
+            },
+            ticket(alert),
+            minutes=long,
+        ),
         "available enough": Story({ready: growing(59.98), stalled: growing(0.02)}),
         "silent for ten minutes": Story(
             {**silent, up: then((1, 0, gone), (0, 0, 11))},
@@ -166,13 +186,35 @@ def _of_availability() -> dict[str, Story]:
     }
 
 
+def _of_new_servers() -> dict[str, Story]:
+    """A server nobody knew before, so many minutes after its first scrape: one of them it took to start.
+
+    Each age is one at which the share of that minute is over the factor of another pair of windows.
+    """
+    up, starting = f"up{{{SERVER}}}", seconds("starting")
+
+    def new(age: int) -> dict[str, str]:
+        began = healthy() | {starting: f"0 {steady(60)}", seconds("ready"): f"0 {growing(60)}"}
+        return {name: f"_x{MINUTES - age} {values}" for name, values in began.items()}
+
+    told = {f"new for {age} minutes": Story(new(age)) for age in (3, 20, 60, 150)}
+    told["asked before it was there"] = Story(new(8) | {up: then((0, 0, MINUTES - 8), (1, 0, 9))})
+    hour = f"_x{MINUTES - 60}"
+    told["new and not available"] = Story(
+        new(60) | {seconds("ready"): f"{hour} 0+50x60", starting: f"{hour} 0+10x60"},
+        frozenset({("TidemillAvailabilityBurn", PAGE)}),
+    )
+    return told
+
+
 def _of_causes() -> dict[str, Story]:
     restarts = f"tidemill_engine_restarts_total{{{MODEL}}}"
-    waiting = f"vllm:num_requests_waiting{{{MODEL}}}"
+    waiting, running = (f"vllm:num_requests_{place}{{{MODEL}}}" for place in ("waiting", "running"))
     usage = f"vllm:kv_cache_usage_perc{{{MODEL}}}"
     preempted = f"vllm:num_preemptions_total{{{MODEL}}}"
     refused, met = outcomes("errors", "refused"), outcomes("errors", "met")
     step = f"tidemill_step_prediction_error_ratio{{{MODEL}}}"
+    steps = f"tidemill_engine_steps_total{{{MODEL}}}"
     late = f'tidemill_ttft_predictions_total{{{MODEL}, within_p99="false"}}'
     in_time = f'tidemill_ttft_predictions_total{{{MODEL}, within_p99="true"}}'
     residual = f"tidemill_energy_residual_ratio{{{MODEL}}}"
@@ -187,12 +229,21 @@ def _of_causes() -> dict[str, Story]:
         "the cache is full": Story({usage: steady(0.99)}, ticket("TidemillKvCacheFull")),
         "the cache was full for a moment": Story({usage: f"{steady(0.99)[:-3]}{MINUTES - 2} 0.8 0.99"}),
         "much is preempted": Story({preempted: growing(300)}, ticket("TidemillPreemptions")),
+        "a little is preempted": Story({preempted: growing(100)}),
         "the queue grows": Story({waiting: f"0+0.4x{MINUTES}"}, ticket("TidemillQueueGrows")),
         "the queue is nearly full": Story({waiting: steady(220)}, ticket("TidemillQueueGrows")),
+        "the queue is short and seems to grow": Story({waiting: f"6+0.015x{MINUTES}"}),
+        "few run and more wait than a full batch would leave": Story(
+            {running: steady(8), waiting: steady(270)}, ticket("TidemillQueueGrows")
+        ),
+        "few run and many wait": Story({running: steady(8), waiting: steady(220)}),
         "the queue empties now and then": Story({waiting: " ".join(["0 5 9"] * (MINUTES // 3 + 1))}),
         "a tenth is refused": Story({refused: growing(100), met: growing(900)}, ticket("TidemillRefuses")),
         "a hundredth is refused": Story({refused: growing(10), met: growing(990)}),
         "steps are not as predicted": Story({step: steady(0.3)}, ticket("TidemillStepPredictionError")),
+        "steps were not as predicted before there were none": Story(
+            {step: steady(0.3), steps: then((0, 600, MINUTES - 40), (600 * (MINUTES - 40), 0, 41))}
+        ),
         "steps were not as predicted for a moment": Story({step: then((0.05, 0, MINUTES - 5), (0.3, 0, 6))}),
         "first tokens are not as predicted": Story(
             {late: growing(200), in_time: growing(800)}, ticket("TidemillTtftPredictionError")
