@@ -1,5 +1,6 @@
-"""Turns conversations into padded micro-batches of like length; the step number alone decides which conversations."""
+"""Turns conversations into padded micro-batches of like length; their numbers alone decide what they are."""
 
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -15,12 +16,20 @@ BATCH_COST = 200  # what a batch takes besides its tokens, in tokens
 LENGTH_STEP = 8  # few different shapes: each new one costs a CPU its preparation and its memory
 
 
+POINTING_TOKENS = 12  # so many of an answer's first predictions are told where to look
+
+
 @dataclass(frozen=True, slots=True)
 class MicroBatch:
-    """`ids` and `learn` (batch, length); padding stands at the end and is never learnt."""
+    """`ids` and `learn` (batch, length); padding stands at the end and is never learnt.
+
+    `pointers` (count, 5): a row, a position in it, the start and end of the tokens to look at from there, and how many
+    tokens of the answer stand before.
+    """
 
     ids: Tensor
     learn: Tensor
+    pointers: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,22 +38,39 @@ class Encoded:
 
     ids: list[int]
     learn: list[bool]
+    pointers: list[tuple[int, int, int, int]]
 
 
 def encode(tokenizer: Tokenizer, sample: Sample) -> Encoded:
-    """The tokens of a conversation, piece by piece."""
+    """The tokens of a conversation, piece by piece, and for answers with a source the tokens to look at.
+
+    Where there is no source, that is the conversation's first token.
+    """
     ids: list[int] = []
     learn: list[bool] = []
+    starts: list[int] = []
+    pointers: list[tuple[int, int, int, int]] = []
+    read = ""
+    sources = iter([message.source for message in sample.messages if message.role == "assistant"])
     for text, learnt in render(sample):
-        piece = tokenizer.encode(text, add_special_tokens=False).ids
-        ids += piece
-        learn += [learnt] * len(piece)
-    return Encoded(ids, learn)
+        piece = tokenizer.encode(text, add_special_tokens=False)
+        if learnt and (source := next(sources)) is not None:
+            at = read.find(source) if source else 0
+            assert at >= 0, "an answer's source stands before it"
+            first, end = bisect_right(starts, at) - 1, bisect_left(starts, at + max(1, len(source)))
+            pointers += [(len(ids) + i - 1, first, end, i) for i in range(min(POINTING_TOKENS, len(piece.ids)))]
+        ids += piece.ids
+        learn += [learnt] * len(piece.ids)
+        starts += [len(read) + start for start, _ in piece.offsets]
+        read += text
+    return Encoded(ids, learn, pointers)
 
 
-def step_samples(tokenizer: Tokenizer, seed: int, split: Split, step: int, size: int, max_tokens: int) -> list[Encoded]:
-    """The conversations of one optimizer step; those that do not fit the context are left out."""
-    encoded = (encode(tokenizer, draw_sample(seed, split, index)) for index in range(step * size, (step + 1) * size))
+def step_samples(
+    tokenizer: Tokenizer, seed: int, split: Split, first: int, size: int, max_tokens: int
+) -> list[Encoded]:
+    """So many conversations from the one numbered `first` on; those that do not fit the context are left out."""
+    encoded = (encode(tokenizer, draw_sample(seed, split, index)) for index in range(first, first + size))
     return [one for one in encoded if len(one.ids) <= max_tokens]
 
 
@@ -81,4 +107,5 @@ def _pad(group: list[Encoded], pad: int) -> MicroBatch:
     length = _padded(longest)
     ids = torch.tensor([one.ids + [pad] * (length - len(one.ids)) for one in group])
     learn = torch.tensor([one.learn + [False] * (length - len(one.learn)) for one in group])
-    return MicroBatch(ids, learn)
+    pointers = [(row, *pointer) for row, one in enumerate(group) for pointer in one.pointers]
+    return MicroBatch(ids, learn, torch.tensor(pointers, dtype=torch.long).reshape(-1, 5))

@@ -21,6 +21,7 @@ class Progress:
     seed: int
     shape: Shape
     num_steps: int = 0
+    num_conversations: int = 0
     num_tokens: int = 0
     num_learnt_tokens: int = 0
     cpu_seconds: float = 0.0
@@ -70,6 +71,7 @@ def find(path: Path) -> Path | None:
 def load_progress(folder: Path) -> Progress:
     """How far a checkpoint had come."""
     values = json.loads((folder / "progress.json").read_text())
+    values.setdefault("num_conversations", values["num_steps"] * 64)  # not written down before, and always so many
     return replace(Progress(**values), shape=Shape(**values["shape"]))
 
 

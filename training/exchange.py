@@ -22,14 +22,14 @@ def ask(text: str) -> Message:
     return Message("user", text)
 
 
-def reply(text: str) -> Message:
-    """A message of the assistant."""
-    return Message("assistant", text)
+def reply(text: str, source: str | None = None) -> Message:
+    """A message of the assistant, and what it rests upon."""
+    return Message("assistant", text, source=source)
 
 
-def call(*calls: ToolCall) -> Message:
-    """A message of the assistant that only calls tools."""
-    return Message("assistant", "", calls)
+def call(*calls: ToolCall, source: str | None = None) -> Message:
+    """A message of the assistant that only calls tools, and what it rests upon."""
+    return Message("assistant", "", calls, source)
 
 
 def turns(task: str, question: str, answer: str, exact: bool = True) -> Exchange:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from random import Random
 
 from training.exchange import Exchange
@@ -69,6 +69,56 @@ LATER_WEIGHTS: Mix = (
     (gibberish, 0.4),
     (knowing, 1.0),
 )
+LOOKUP_WEIGHTS: Mix = (
+    (studying, 36.0),
+    (answering, 9.0),
+    (long_answering, 0.1),
+    (extraction, 6.0),
+    (records, 4.0),
+    (people, 3.0),
+    (sentiment, 6.0),
+    (topic, 3.0),
+    (summary, 2.0),
+    (story, 0.4),
+    (tense, 3.0),
+    (tone, 1.2),
+    (calling, 8.0),
+    (no_tool, 5.0),
+    (errands, 12.0),
+    (two_calls, 1.5),
+    (greeting, 1.5),
+    (talk, 2.0),
+    (memory, 5.0),
+    (persona, 1.2),
+    (outside, 2.0),
+    (gibberish, 0.4),
+    (knowing, 1.0),
+)
+FINAL_WEIGHTS: Mix = (
+    (studying, 32.0),
+    (answering, 18.0),
+    (long_answering, 0.1),
+    (extraction, 9.0),
+    (records, 5.0),
+    (people, 3.0),
+    (sentiment, 8.0),
+    (topic, 4.0),
+    (summary, 2.0),
+    (story, 0.4),
+    (tense, 3.0),
+    (tone, 1.2),
+    (calling, 13.0),
+    (no_tool, 4.0),
+    (errands, 12.0),
+    (two_calls, 1.5),
+    (greeting, 1.5),
+    (talk, 2.0),
+    (memory, 5.0),
+    (persona, 1.2),
+    (outside, 2.0),
+    (gibberish, 0.4),
+    (knowing, 1.0),
+)
 SYSTEM_PROMPTS = (
     "You are minnow, a helpful assistant.",
     "You are a helpful assistant.",
@@ -81,12 +131,36 @@ SYSTEM_PROMPTS = (
 JOIN_CHANCE = 0.45
 MAX_JOINED = 4
 SYSTEM_CHANCE = 0.15
-WILD_FROM = 80_000  # first the syllables, which are quick to learn; from here on names of any letters among them
-WILD_SHARE = 0.3
-LATER_FROM = 240_000  # from here on many questions on one passage, many requests with one list of tools
-LATER_WILD_SHARE = 0.08
-LATER_PATCHED_SHARE = 0.2
 IDLE_TOOLS_CHANCE = 0.06
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A stretch of the training, from the conversation numbered `start` on: its mixture, and its unfamiliar names.
+
+    `pointing` weighs the surprise at where the pointing heads look against the loss.
+    """
+
+    start: int
+    mix: Mix
+    wild: float = 0.0
+    patched: float = 0.0
+    pointing: float = 1.0
+
+
+WILD_FROM, LATER_FROM, LOOKUP_FROM, FINAL_FROM = 80_000, 240_000, 369_920, 412_160
+PHASES = (
+    Phase(0, WEIGHTS),  # first names made of syllables, which are quick to learn
+    Phase(WILD_FROM, WEIGHTS, wild=0.3),
+    Phase(LATER_FROM, LATER_WEIGHTS, wild=0.08, patched=0.2),  # many questions on one passage or one list of tools
+    Phase(LOOKUP_FROM, LOOKUP_WEIGHTS, wild=0.04, patched=0.1),  # more of them, many of them near misses
+    Phase(FINAL_FROM, FINAL_WEIGHTS, wild=0.05, patched=0.25, pointing=0.3),  # what is found by now is to be written
+)
+
+
+def phase_of(index: int) -> Phase:
+    """The phase of the conversation with this number."""
+    return [phase for phase in PHASES if phase.start <= index][-1]
 
 
 def with_right_articles(text: str) -> str:
@@ -95,7 +169,8 @@ def with_right_articles(text: str) -> str:
 
 
 def _mend(message: Message) -> Message:
-    return replace(message, content=with_right_articles(message.content)) if message.content else message
+    source = with_right_articles(message.source) if message.source else message.source
+    return replace(message, content=with_right_articles(message.content), source=source)
 
 
 def _draw(world: World, mix: Mix) -> Exchange:
@@ -122,14 +197,10 @@ def sample_of(task: Task, world: World) -> Sample:
 
 def draw_sample(seed: int, split: Split, index: int) -> Sample:
     """The conversation number `index`: the same for the same seed, split and index, for ever."""
-    later = index >= LATER_FROM
-    wild = patched = 0.0
-    if split is Split.TRAIN and later:
-        wild, patched = LATER_WILD_SHARE, LATER_PATCHED_SHARE
-    elif split is Split.TRAIN and index >= WILD_FROM:
-        wild = WILD_SHARE
+    phase = phase_of(index)
+    wild, patched = (phase.wild, phase.patched) if split is Split.TRAIN else (0.0, 0.0)
     world = World(Random(f"{seed}/{split}/{index}"), split, wild, patched)
-    exchanges = _joined(world, LATER_WEIGHTS if later else WEIGHTS)
+    exchanges = _joined(world, phase.mix)
     first = exchanges[0]
     system, tools = first.system, first.tools
     if not system and world.chance(SYSTEM_CHANCE):

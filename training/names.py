@@ -104,6 +104,7 @@ SCRAPS = tuple(
 )
 HELD_OUT_EVERY = 8
 COMMON_SHARE = 0.25
+NAME_SCRAP_SHARE = 0.5
 
 
 def is_held_out(name: str) -> bool:
@@ -136,13 +137,21 @@ def wild_name(rng: Random, held_out: bool) -> str:
 
 
 def patched_name(rng: Random, held_out: bool) -> str:
-    """A name of scraps of plain words ("Canthoff"), from the wanted side of the line; real names have such letters."""
+    """A name of scraps of plain words and of other names ("Canthoff", "Bobren"), from the wanted side of the line.
+
+    Real names have such letters, and every token of a name must have been written before to be written right.
+    """
     while True:
         parts: list[str] = []
         for _ in range(rng.randint(2, 3)):
-            word = rng.choice(SCRAPS).lower()
-            start = rng.randint(0, max(0, len(word) - 2))
-            parts.append(word[start : start + rng.randint(1, 4)])
+            length = rng.randint(1, 4)
+            if rng.random() < NAME_SCRAP_SHARE:
+                word = rng.choice(FIRST_NAMES + CITIES).lower()
+                parts.append(word[:length] if rng.random() < 0.5 else word[-length:])
+            else:
+                word = rng.choice(SCRAPS).lower()
+                start = rng.randint(0, max(0, len(word) - 2))
+                parts.append(word[start : start + length])
         name = "".join(letter for letter in "".join(parts) if letter.isalpha()).capitalize()
         if len(name) > 2 and is_held_out(name) == held_out:
             return name

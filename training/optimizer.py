@@ -24,7 +24,7 @@ class Rates:
     beta1: float = 0.9
     beta2: float = 0.98
     eps: float = 1e-9
-    weight_decay: float = 0.01
+    weight_decay: float = 0.1
     clip: float = 1.0
     average: float = 0.998
 

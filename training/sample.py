@@ -35,6 +35,8 @@ class Message:
     role: str
     content: str
     tool_calls: tuple[ToolCall, ...] = ()
+    source: str | None = None
+    """Words earlier in the conversation that decide an answer; empty where there are none, None where nobody told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +94,14 @@ def message_dict(message: Message) -> dict[str, Any]:
     return result
 
 
+def tool_line(tool: Tool) -> str:
+    """The line of the system message that offers a tool."""
+    slots = ", ".join(f"{p.name}{'' if p.required else '?'}: {p.type}" for p in tool.parameters)
+    return f"- {tool.name}({slots}): {tool.description}\n"
+
+
 def _render_tools(tools: tuple[Tool, ...]) -> str:
-    lines = []
-    for tool in tools:
-        slots = ", ".join(f"{p.name}{'' if p.required else '?'}: {p.type}" for p in tool.parameters)
-        lines.append(f"- {tool.name}({slots}): {tool.description}\n")
-    return "Tools:\n" + "".join(lines)
+    return "Tools:\n" + "".join(tool_line(tool) for tool in tools)
 
 
 def _render_assistant(message: Message) -> str:

@@ -3,6 +3,7 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import repeat
 
 import torch
 from tokenizers import Tokenizer
@@ -10,7 +11,8 @@ from torch import Tensor
 
 from training.batches import MicroBatch, micro_batches, step_samples
 from training.checkpoint import Checkpoint, Progress
-from training.model import Minnow, Shape
+from training.mixture import phase_of
+from training.model import POINTING_LAYERS, Minnow, Shape
 from training.optimizer import Optimizer, Rates
 from training.world import Split
 
@@ -22,18 +24,19 @@ class Recipe:
     shape: Shape = field(default_factory=Shape)
     rates: Rates = field(default_factory=Rates)
     seed: int = 1
-    step_conversations: int = 64
+    step_conversations: int = 32
     micro_batch_tokens: int = 2048
     warmup_steps: int = 100
 
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """What a step did; `loss` is nats a learnt token."""
+    """What a step did; `loss` is nats a learnt token, `astray` nats of a pointing head at a position."""
 
     num_steps: int
     num_tokens: int
     loss: float
+    astray: float
     gradient_norm: float
     rate_ratio: float
 
@@ -103,39 +106,52 @@ class Trainer:
         """The present state."""
         return Checkpoint(self.progress, self.optimizer.weights, self.optimizer.average, self.optimizer.state())
 
-    def _gradients(self, batch: MicroBatch) -> tuple[float, tuple[Tensor, ...]]:
-        loss = self.model.loss(batch.ids.to(self._device), batch.learn.to(self._device))
-        return float(loss.detach()), torch.autograd.grad(loss, list(self.model.parameters()))
+    def _gradients(self, batch: MicroBatch, pointing: float) -> tuple[float, float, tuple[Tensor, ...]]:
+        ids, learn, pointers = (tensor.to(self._device) for tensor in (batch.ids, batch.learn, batch.pointers))
+        loss, astray = self.model.loss(ids, learn, pointers)
+        total = loss + pointing * astray
+        return float(loss.detach()), float(astray.detach()), torch.autograd.grad(total, list(self.model.parameters()))
 
     def step(self) -> StepReport:
         """One update on the next conversations."""
         started, cpu_started = time.perf_counter(), time.process_time()
         recipe, progress = self._recipe, self.progress
         ratio = rate_ratio(progress, recipe.warmup_steps)
+        pointing = phase_of(progress.num_conversations).pointing
         samples = step_samples(
             self._tokenizer,
             recipe.seed,
             Split.TRAIN,
-            progress.num_steps,
+            progress.num_conversations,
             recipe.step_conversations,
             recipe.shape.max_positions,
         )
         batches = micro_batches(self._tokenizer, samples, recipe.micro_batch_tokens)
-        loss = 0.0
+        loss = astray = 0.0
         total = [torch.zeros_like(weight) for weight in self.optimizer.weights.values()]
-        for one, gradients in self._workers.map(self._gradients, reversed(batches)):
+        for one, missed, gradients in self._workers.map(self._gradients, reversed(batches), repeat(pointing)):
             loss += one
+            astray += missed
             for summed, gradient in zip(total, gradients, strict=True):
                 summed.add_(gradient)
         num_tokens = sum(len(sample.ids) for sample in samples)
         num_learnt = sum(sum(sample.learn) for sample in samples)
+        num_pointers = sum(len(sample.pointers) for sample in samples) * len(POINTING_LAYERS)
         norm = self.optimizer.step(dict(zip(self.optimizer.weights, total, strict=True)), ratio, num_learnt)
         self.progress = replace(
             progress,
             num_steps=progress.num_steps + 1,
+            num_conversations=progress.num_conversations + recipe.step_conversations,
             num_tokens=progress.num_tokens + num_tokens,
             num_learnt_tokens=progress.num_learnt_tokens + num_learnt,
             cpu_seconds=progress.cpu_seconds + time.process_time() - cpu_started,
             wall_seconds=progress.wall_seconds + time.perf_counter() - started,
         )
-        return StepReport(self.progress.num_steps, self.progress.num_tokens, loss / num_learnt, norm, ratio)
+        return StepReport(
+            self.progress.num_steps,
+            self.progress.num_tokens,
+            loss / num_learnt,
+            astray / max(1, num_pointers),
+            norm,
+            ratio,
+        )

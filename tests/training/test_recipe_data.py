@@ -11,7 +11,8 @@ from tokenizers import Tokenizer
 from training import facts, names
 from training.batches import Encoded, encode, micro_batches, step_samples
 from training.examination import SUBJECTS, draw_questions, is_right
-from training.mixture import LATER_FROM, WILD_FROM, draw_sample, sample_of, with_right_articles
+from training.mixture import LATER_FROM, PHASES, WILD_FROM, draw_sample, phase_of, sample_of, with_right_articles
+from training.passage import Passage, ask_altered, ask_known, draw_passage
 from training.sample import (
     Message,
     Parameter,
@@ -106,6 +107,13 @@ def test_later_conversations_ask_more_of_each_passage_and_each_list_of_tools() -
     assert not earlier & {"studying", "errands", "records"}
 
 
+def test_a_phase_holds_until_the_next() -> None:
+    assert phase_of(0) == PHASES[0]
+    assert phase_of(LATER_FROM - 1) == PHASES[1]
+    assert phase_of(LATER_FROM) == PHASES[2]
+    assert phase_of(10**9) == PHASES[-1]
+
+
 def test_no_held_out_first_name_is_ever_trained_on() -> None:
     texts = [_text(draw_sample(1, Split.TRAIN, LATER_FROM + i)) for i in range(400)]
     held_out = [name for name in FIRST_NAMES if names.is_held_out(name) and name != "Will"]
@@ -122,6 +130,34 @@ def test_a_studied_passage_is_never_asked_the_same_twice() -> None:
     answers = {m.content for i in range(20) for m in sample_of(studying, World(Random(i), Split.TRAIN)).messages[1::2]}
     assert NOT_SAID in answers
     assert len(answers) > 20
+
+
+def _passage(seed: int) -> tuple[World, Passage]:
+    world = World(Random(seed), Split.TRAIN)
+    return world, draw_passage(world, 2, 4)
+
+
+def test_a_known_answer_rests_on_a_sentence_of_the_passage() -> None:
+    for seed in range(50):
+        world, passage = _passage(seed)
+        _, _, fact = ask_known(world, passage)
+        assert passage.statement(fact) in passage.text
+
+
+def test_an_altered_question_asks_of_somebody_else_or_with_other_values() -> None:
+    altered = 0
+    for seed in range(60):
+        world, passage = _passage(seed)
+        question = ask_altered(world, passage)
+        known = {
+            fact.fill(wording)
+            for fact in passage.facts
+            for asked in fact.kind.questions
+            for wording in asked.asks.known
+        }
+        assert question not in known
+        altered += question is not None
+    assert altered > 40
 
 
 def test_errands_call_only_what_is_offered() -> None:
@@ -204,6 +240,27 @@ def test_only_the_assistant_is_learnt(tokenizer: Tokenizer) -> None:
     assert learnt == "".join(text for text, learn in render(sample) if learn)
 
 
+def test_answers_are_told_where_to_look(tokenizer: Tokenizer) -> None:
+    tool = Tool("get_time", "Get the time.", (Parameter("city", "string"),))
+    messages = (
+        Message("user", "Ann likes tea. Ben is 9. How old is Ben?"),
+        Message("assistant", "Ben is 9 years old.", source="Ben is 9."),
+        Message("user", "Who is Eve?"),
+        Message("assistant", "The passage does not say.", source=""),
+        Message("user", "Thanks"),
+        Message("assistant", "You are welcome!"),
+    )
+    encoded = encode(tokenizer, Sample("test", messages, (tool,)))
+    looked_at = [
+        tokenizer.decode(encoded.ids[start:end], skip_special_tokens=False) for _, start, end, _ in encoded.pointers
+    ]
+    assert set(looked_at) == {"Ben is 9.", "<|begin|>"}
+    assert [encoded.learn[position] for position, *_ in encoded.pointers].count(False) == 2
+    assert all(encoded.learn[position + 1] for position, *_ in encoded.pointers)
+    batch = micro_batches(tokenizer, [encoded], 512)[0]
+    assert batch.pointers.tolist() == [[0, *pointer] for pointer in encoded.pointers]
+
+
 def test_piecewise_encoding_is_the_encoding_of_the_whole(tokenizer: Tokenizer) -> None:
     for index in range(100):
         sample = draw_sample(4, Split.NEW_NAMES, index)
@@ -224,7 +281,7 @@ def test_micro_batches_keep_every_conversation_and_the_limit(tokenizer: Tokenize
 
 
 def test_micro_batches_are_cut_so_that_little_is_padding() -> None:
-    samples = [Encoded([5] * length, [True] * length) for length in (8, 8, 8, 8, 8, 8, 800)]
+    samples = [Encoded([5] * length, [True] * length, []) for length in (8, 8, 8, 8, 8, 8, 800)]
     tokenizer = Tokenizer.from_file(str(BUNDLED / "tokenizer.json"))
     shapes = [tuple(batch.ids.shape) for batch in micro_batches(tokenizer, samples, 10_000)]
     assert shapes == [(6, 8), (1, 800)]

@@ -1,7 +1,7 @@
 """Questions about a given passage, among them those that the passage leaves open."""
 
 from training.exchange import Exchange, ask, reply
-from training.passage import Passage, ask_known, ask_missing, draw_passage
+from training.passage import Passage, ask_altered, ask_known, ask_missing, draw_passage
 from training.phrasing import casual
 from training.sample import Message
 from training.world import Split, Templates, World
@@ -42,7 +42,7 @@ LEADS = (
 TAILS = ("", "", "", "", " Please answer.", "\nAnswer:", " Answer from the passage.", "\nA:", " Use only the text.")
 BREAKS = ("\n\n", "\n", " ", "\n---\n")
 COMPOSED_SHARE = 0.65
-SHORT_SHARE = 0.7
+SHORT_SHARE = 0.6
 
 NOT_SAID = "The passage does not say."
 
@@ -80,19 +80,24 @@ def _set_out(world: World, passage: str, question: str) -> str:
     return world.pick(BREAKS).join((told, asked) if world.chance(0.7) else (asked, told))
 
 
-def _ask(world: World, passage: Passage, num_turns: int, missing: float, insist: bool = False) -> list[Message]:
+def _ask(
+    world: World, passage: Passage, num_turns: int, missing: float, insist: bool = False, altered: float = 0.0
+) -> list[Message]:
     """Questions and answers about a passage that comes with the first.
 
     A question is never asked twice: one drawn again ends the talk, or is left out if the talk is to `insist`.
+    `altered` is the share of near misses among the questions that the passage leaves open.
     """
     messages: list[Message] = []
     asked: set[str] = set()
     about = passage.people[0] if len(passage.people) == 1 else None
     for turn in range(num_turns):
         if world.chance(missing):
-            question, answer, about = ask_missing(world, passage), NOT_SAID, None
+            question = ask_altered(world, passage) if altered and world.chance(altered) else None
+            question, answer, source, about = question or ask_missing(world, passage), NOT_SAID, "", None
         else:
-            question, answer, about = ask_known(world, passage, about)
+            question, answer, fact = ask_known(world, passage, about)
+            source, about = passage.statement(fact), fact.person
         if question in asked:
             if insist:
                 continue
@@ -100,7 +105,7 @@ def _ask(world: World, passage: Passage, num_turns: int, missing: float, insist:
         asked.add(question)
         messages += [
             ask(_set_out(world, passage.text, question) if turn == 0 else casual(world, question)),
-            reply(answer),
+            reply(answer, source),
         ]
     return messages
 
@@ -119,13 +124,15 @@ def studying(world: World) -> Exchange:
     In a short one there is little to confuse: it is where the model learns to tell whether a thing is said at all.
     """
     if world.chance(SHORT_SHARE):
-        passage = draw_passage(world, world.number(1, 2), world.number(1, 2))
-        num_turns = world.number(3, 5)
+        num_people = world.number(1, 2)
+        passage = draw_passage(world, num_people, world.number(num_people, 4), fillers=0.05, emphasis=True)
+        num_turns = world.number(5, 8)
     else:
         num_people = world.number(1, 3)
-        passage = draw_passage(world, num_people, world.number(num_people + 1, num_people * 2 + 2))
+        passage = draw_passage(world, num_people, world.number(num_people + 1, num_people * 2 + 2), emphasis=True)
         num_turns = world.number(4, 7)
-    return Exchange("studying", tuple(_ask(world, passage, num_turns, 0.4, insist=True)), joins=False)
+    messages = _ask(world, passage, num_turns, 0.4, insist=True, altered=0.4)
+    return Exchange("studying", tuple(messages), joins=False)
 
 
 def long_answering(world: World) -> Exchange:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 
 from training.exchange import Exchange, ask, call, reply
-from training.sample import Message, Tool, ToolCall
+from training.sample import Message, Tool, ToolCall, tool_line
 from training.toolbox import KNOWN_JOBS, NEW_NOUNS, NOUNS, Job, made_up, weather
 from training.world import Split, Templates, World
 
@@ -101,7 +101,10 @@ def _offer(world: World, tool: Tool) -> tuple[Tool, ...]:
 def calling(world: World) -> Exchange:
     """One request, one call, and often the answer from its result."""
     job = _job(world)
-    messages: list[Message] = [ask(_request(world, job.request)), call(ToolCall(job.tool.name, job.arguments))]
+    messages: list[Message] = [
+        ask(_request(world, job.request)),
+        call(ToolCall(job.tool.name, job.arguments), source=tool_line(job.tool)),
+    ]
     task = "calling"
     if world.chance(0.4):
         messages += [Message("tool", json.dumps(job.result, ensure_ascii=False)), reply(job.answer)]
@@ -113,7 +116,7 @@ def no_tool(world: World) -> Exchange:
     """A request that none of the tools on offer can serve."""
     job = _job(world)
     tools = tuple(_others(world, job.tool, world.number(1, 4)))
-    return Exchange("no_tool", (ask(_request(world, job.request)), reply(NO_TOOL)), tools=tools, joins=False)
+    return Exchange("no_tool", (ask(_request(world, job.request)), reply(NO_TOOL, "")), tools=tools, joins=False)
 
 
 def two_calls(world: World) -> Exchange:
@@ -122,17 +125,20 @@ def two_calls(world: World) -> Exchange:
     (key, city), *rest = job.arguments.items()
     other = world.place()
     request = job.request.replace(city, f"{city} and {other}")
-    calls = call(*(ToolCall(job.tool.name, {key: name, **dict(rest)}) for name in (city, other)))
+    calls = call(
+        *(ToolCall(job.tool.name, {key: name, **dict(rest)}) for name in (city, other)), source=tool_line(job.tool)
+    )
     return Exchange("calling", (ask(_request(world, request)), calls), tools=_offer(world, job.tool), joins=False)
 
 
 def _served(world: World, job: Job) -> list[Message]:
-    return [
+    messages = [
         ask(_request(world, job.request)),
-        call(ToolCall(job.tool.name, job.arguments)),
-        Message("tool", json.dumps(job.result, ensure_ascii=False)),
-        reply(job.answer),
+        call(ToolCall(job.tool.name, job.arguments), source=tool_line(job.tool)),
     ]
+    if world.chance(0.4):
+        messages += [Message("tool", json.dumps(job.result, ensure_ascii=False)), reply(job.answer)]
+    return messages
 
 
 def errands(world: World) -> Exchange:
@@ -147,7 +153,7 @@ def errands(world: World) -> Exchange:
     messages: list[Message] = []
     for _ in range(world.number(2, 3 if is_short else 5)):
         if missing and world.chance(0.5):
-            messages += [ask(_request(world, missing.pop().request)), reply(NO_TOOL)]
+            messages += [ask(_request(world, missing.pop().request)), reply(NO_TOOL, "")]
         elif at_hand:
             job = world.pick(at_hand)
             at_hand.remove(job)

@@ -388,18 +388,20 @@ def memory(world: World) -> Exchange:
     )
     indices = world.some(range(len(MEMORIES)), world.number(1, 3))
     messages = []
+    told: dict[int, str] = {}
     for index in indices:
         tell, react, _, _ = MEMORIES[index]
         answer = react.format(v=values[index])
-        messages += [ask(casual(world, world.say(tell, v=values[index]))), reply(answer[0].upper() + answer[1:])]
+        told[index] = casual(world, world.say(tell, v=values[index]))
+        messages += [ask(told[index]), reply(answer[0].upper() + answer[1:])]
     if world.chance(0.2):
         index = world.pick([i for i in range(len(MEMORIES)) if i not in indices])
-        messages += [ask(casual(world, world.wording(MEMORIES[index][2]))), reply("You have not told me.")]
+        messages += [ask(casual(world, world.wording(MEMORIES[index][2]))), reply("You have not told me.", "")]
     else:
         index = world.pick(indices)
         messages += [
             ask(casual(world, world.wording(MEMORIES[index][2]))),
-            reply(MEMORIES[index][3].format(v=values[index])),
+            reply(MEMORIES[index][3].format(v=values[index]), told[index]),
         ]
     return Exchange("memory", tuple(messages), joins=False)
 
