@@ -3,7 +3,8 @@
 import re
 from dataclasses import dataclass
 
-from training.facts import KINDS, FactKind, Question, Slots
+from training.facts.kind import FactKind, Question, Slots
+from training.facts.kinds import KINDS
 from training.world import Person, Templates, World
 
 FILLERS = Templates(

@@ -1,0 +1,1 @@
+"""Kinds of facts about a person, a file a theme."""
