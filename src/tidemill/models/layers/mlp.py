@@ -11,7 +11,7 @@ from tidemill.kernels.backend import KernelBackend
 from tidemill.kernels.quantized import Activation, QuantizedRows
 from tidemill.models.layers.linear import Linear
 
-BLOCK_ROWS = 512
+BLOCK_ROWS = 192
 """Enough that a block's arithmetic takes many times as long as reading the weights once more; whole row tiles."""
 
 
