@@ -8,9 +8,10 @@ import pytest
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 
-from training import facts, names
+from training import names
 from training.batches import Encoded, encode, micro_batches, step_samples
 from training.examination import SUBJECTS, draw_questions, is_right
+from training.facts.kinds import KINDS
 from training.mixture import LATER_FROM, PHASES, WILD_FROM, draw_sample, phase_of, sample_of, with_right_articles
 from training.passage import Passage, ask_altered, ask_known, draw_passage
 from training.sample import (
@@ -191,7 +192,7 @@ def test_new_templates_are_used_only_in_their_split() -> None:
 
 
 def test_every_fact_fills_every_wording() -> None:
-    for kind in facts.KINDS:
+    for kind in KINDS:
         slots = kind.draw(World(Random(7), Split.TRAIN)) | {"p": "Ann"}
         wordings = [*kind.states.known, *kind.states.new]
         for question in kind.questions:

@@ -97,7 +97,7 @@ def test_without_the_mend_the_model_would_be_worse_and_not_taken(outliers, monke
     model = quantized(outliers)
     assert model.evidence.mended == ()
     expected = perplexity(floats(outliers), outliers)
-    assert perplexity(model.decoder, outliers, torch.bfloat16) > 1.02 * expected
+    assert perplexity(model.decoder, outliers, torch.bfloat16) > 1.01 * expected
     assert "KL divergence" in why_not(model.evidence)
 
 
