@@ -155,6 +155,31 @@ async def test_a_time_per_token_that_cannot_be_kept_now_is_refused(make_stage: M
         await stream.aclose()
 
 
+async def test_an_idle_server_keeps_to_what_a_request_itself_asked(make_stage: MakeStage) -> None:
+    stage, _, _ = await staged(make_stage, slo_profile="interactive")
+    patient = msgspec.structs.replace(
+        ask(stage.client, "x" * 400, max_tokens=1), objectives=Objectives(deadline_seconds=60.0)
+    )
+    stream = stage.client.generate(patient)
+    assert isinstance(await anext(stream), Accepted), "its first token is later than the server's own promise"
+    await stream.aclose()
+
+
+async def test_a_time_per_token_is_judged_by_the_rows_that_may_run(make_stage: MakeStage) -> None:
+    stage = await make_stage(scheduler={"max_num_seqs": 2, "max_queue": 40})
+    engine = await stage.yard.next()
+    await engine.send(Ready(epoch=1, info=msgspec.structs.replace(INFO, costs=SLOW)))
+    await stage.log.until(lambda: stage.client.health().is_ready)
+    queued = [stage.client.generate(ask(stage.client)) for _ in range(20)]
+    for stream in queued:
+        await anext(stream)
+    tight = msgspec.structs.replace(ask(stage.client), objectives=Objectives(tpot_seconds=0.015))
+    stream = stage.client.generate(tight)
+    assert isinstance(await anext(stream), Accepted), "two rows take 12 ms, and no step has more"
+    for each in (*queued, stream):
+        await each.aclose()
+
+
 async def test_a_deadline_counts_the_whole_answer(make_stage: MakeStage) -> None:
     stage, _, _ = await staged(make_stage)
     for num_tokens, is_taken in ((10, True), (200, False)):

@@ -146,7 +146,7 @@ class Metrics:
         )
         self._max_sequences = Gauge(
             "tidemill_max_sequences",
-            "Most sequences there may be, by place: running or waiting.",
+            "Most sequences there may be, by place; running and waiting ones together may be the sum of both.",
             (*_LABEL, "place"),
             registry=registry,
         )
