@@ -117,6 +117,14 @@ def test_missing_or_malformed_files_are_named(tmp_path: Path, folders: dict[str,
             Tokenizer.load(tmp_path)
 
 
+def test_a_token_id_beyond_all_measure_is_refused(tmp_path: Path, folders: dict[str, Path]) -> None:
+    content = json.loads((folders["byte_level"] / "tokenizer.json").read_text())
+    content["model"]["vocab"]["far away"] = 2**22
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(ModelLoadError, match="token id 4194304"):
+        Tokenizer.load(tmp_path)
+
+
 def test_a_long_text_does_not_hold_up_other_threads(tokenizers_by_kind: dict[str, Tokenizer]) -> None:
     encoding, encoded = threading.Event(), threading.Event()
 

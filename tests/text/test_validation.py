@@ -348,6 +348,7 @@ def test_a_model_that_does_not_sample_is_greedy_by_default(tmp_path: Path) -> No
         {"config": {"eos_token_id": "x"}},
         {"config": {"vocab_size": "many"}},
         {"generation_config": {"eos_token_id": [-1]}},
+        {"generation_config": {"eos_token_id": 2**64}},
         {"generation_config": {"temperature": "hot"}},
         {"generation_config": {"temperature": 7.0}},
         {"generation_config": {"top_k": 2.5}},

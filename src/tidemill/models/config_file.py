@@ -1,6 +1,7 @@
 """A JSON settings file of a checkpoint, with typed access: a wrong type is an error that names file and key."""
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from tidemill.core.errors import ModelLoadError
 
 _MAX_BYTES = 16 * 1024 * 1024
+_MAX_INTEGER = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +55,24 @@ class ConfigFile:
             raise self.error(f"{key} is not an object")
         return ConfigFile(f"{self.name} ({key})", value)
 
-    def integer(self, key: str, default: int | None = None, *, least: int = 1) -> int:
-        """An integer of at least `least`. Without a default the key must be there."""
-        value = self.optional_integer(key, default, least=least)
+    def integer(self, key: str, default: int | None = None, *, least: int = 1, most: int = _MAX_INTEGER) -> int:
+        """An integer from `least` to `most`. Without a default the key must be there."""
+        value = self.optional_integer(key, default, least=least, most=most)
         if value is None:
             raise self.error(f"{key} is missing")
         return value
 
-    def optional_integer(self, key: str, default: int | None = None, *, least: int = 1) -> int | None:
-        """An integer of at least `least`; `default` when the key is absent, None when it is null."""
+    def optional_integer(
+        self, key: str, default: int | None = None, *, least: int = 1, most: int = _MAX_INTEGER
+    ) -> int | None:
+        """An integer from `least` to `most`; `default` when the key is absent, None when it is null."""
         value = self.values.get(key, default)
         if value is None:
             return default if key not in self.values else None
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise self.error(f"{key} is {value!r}, but must be an integer of at least {least}")
+        if value > most:
+            raise self.error(f"{key} is {value}, but must be an integer of at most {most}")
         return value
 
     def number(self, key: str, default: float | None = None) -> float:
@@ -83,7 +89,8 @@ class ConfigFile:
         value = self.get(key)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < float("inf"):
+        # JSON has integers beyond every float.
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
             raise self.error(f"{key} is {value!r}, but must be a finite number")
         return float(value)
 

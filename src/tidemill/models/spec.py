@@ -22,6 +22,8 @@ _FAMILIES = {
 _DEFAULT_THETA = {"smollm3": 2_000_000.0}
 _DEFAULT_TIED = {"smollm3": True}
 _DTYPES = ("float32", "float16", "bfloat16")
+_MAX_LAYERS = 10_000
+"""Far beyond any model: what is kept by layer is made before anything says how much memory the weights need."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ def load_spec(folder: Path) -> ModelSpec:
     family, architecture = _family(config)
     _refuse_unsupported(config, family)
     hidden_size = config.integer("hidden_size")
-    num_layers = config.integer("num_hidden_layers")
+    num_layers = config.integer("num_hidden_layers", most=_MAX_LAYERS)
     num_heads = config.integer("num_attention_heads")
     num_kv_heads = config.integer("num_key_value_heads", num_heads)
     head_dim = config.integer("head_dim", 128 if family == "qwen3" else hidden_size // num_heads)

@@ -12,6 +12,7 @@ from tidemill.text.sampling_checks import validate_sampling
 from tidemill.text.template import ChatTemplate
 from tidemill.text.tokenizer import Tokenizer, read_json
 
+_MAX_TOKEN_ID = 2**31 - 1
 _SAMPLING_DEFAULTS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 
 
@@ -59,9 +60,10 @@ def _token_ids(config: dict[str, Any], key: str) -> set[int]:
     """A token id or a list of them, as configs give it; empty if it is not set."""
     value = config.get(key)
     values = value if isinstance(value, list) else [] if value is None else [value]
-    if not all(isinstance(item, int) and not isinstance(item, bool) and item >= 0 for item in values):
+    if not all(isinstance(i, int) and not isinstance(i, bool) and 0 <= i <= _MAX_TOKEN_ID for i in values):
         raise ModelLoadError(
-            f"The model's {key} is {value!r}, which is no token id.", next_step="Correct the model's config.json."
+            f"The model's {key} is {str(value)[:100]}, which is no token id.",
+            next_step="Correct the model's config.json.",
         )
     return set(values)
 

@@ -14,6 +14,8 @@ import tokenizers
 from tidemill.core.errors import ModelLoadError
 from tidemill.text.pieces import PieceRule, rule_of
 
+_MAX_VOCAB = 2**22
+"""Many times the largest there is. The tables have a place for every id up to the highest, whatever lies between."""
 _SPECIAL_NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 
@@ -30,6 +32,11 @@ class Tokenizer:
         added = backend.get_added_tokens_decoder()
         vocabulary = backend.get_vocab(with_added_tokens=True)
         self.vocab_size: int = max(vocabulary.values(), default=-1) + 1
+        if self.vocab_size > _MAX_VOCAB:
+            raise ModelLoadError(
+                f"tokenizer.json has the token id {self.vocab_size - 1}; ids must be below {_MAX_VOCAB}.",
+                next_step="Download the model again.",
+            )
         self.special_tokens: dict[str, str] = special_tokens(config)
         named = {vocabulary[text] for text in self.special_tokens.values() if text in vocabulary}
         self._special_ids = frozenset(token_id for token_id, token in added.items() if token.special) | named
