@@ -100,6 +100,8 @@ def test_cached_tokens_are_kept() -> None:
         (b'data: {"choices": 3}\n', FailureKind.PROTOCOL),
         (b'data: {"error": {"message": "engine died"}}\n', FailureKind.STREAM_ERROR),
         (b"x" * (MAX_LINE_BYTES + 1), FailureKind.PROTOCOL),
+        (b'data: {"choices": null, "error": ' + b"[" * 100_000 + b"\n", FailureKind.PROTOCOL),
+        (b'data: {"choices": null, "error": {"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}}\n", FailureKind.PROTOCOL),
     ],
 )
 def test_what_is_no_answer_fails(data: bytes, kind: FailureKind) -> None:
@@ -151,3 +153,20 @@ def test_messages_of_refusals() -> None:
     assert refusal_message(b'{"detail": "Not Found"}') == "Not Found"
     assert refusal_message(b"<html>") == "<html>"
     assert refusal_message(b"") == "(an empty body)"
+
+
+@pytest.mark.parametrize("body", [b'{"error": "a\\u001b[2Jb\\u202ec\\nd"}', "a\x1b[2Jb\u202ec\nd".encode()])
+def test_what_a_server_says_does_not_steer_a_terminal(body: bytes) -> None:
+    assert refusal_message(body) == r"a\x1b[2Jb\u202ec\nd"
+
+
+def test_a_document_nested_without_end_is_shown_as_it_is() -> None:
+    assert refusal_message(b"[" * 100_000) == "[" * 200
+
+
+def test_a_line_that_comes_byte_by_byte_is_put_together() -> None:
+    made, record = stream()
+    for byte in f"data: {json.dumps(text('a', 'stop'))}\n\n".encode():
+        made.body(1.0, bytes([byte]))
+    made.finish()
+    assert list(record.piece_seconds) == [1.0]

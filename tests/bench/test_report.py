@@ -1,6 +1,7 @@
 """The report: well-formed, complete without a network, and safe with names that servers choose."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -12,6 +13,7 @@ from tidemill.bench.lengths import Fixed
 from tidemill.bench.load import ClosedLoop
 from tidemill.bench.objectives import Objectives
 from tidemill.bench.own_cost import OwnCost
+from tidemill.bench.plain import to_text
 from tidemill.bench.plot import Plot, nice_ticks
 from tidemill.bench.record import RequestRecord
 from tidemill.bench.report import to_html
@@ -120,6 +122,24 @@ def test_a_page_needs_nothing_from_outside(records: list[RequestRecord], found: 
     assert set(re.findall(r"https?://[^\s<,]+", page)) == {"http://127.0.0.1:1"}
     policy = [attrs for tag, attrs in elements.seen if attrs.get("http-equiv") == "Content-Security-Policy"]
     assert policy[0]["content"] == "default-src 'none'; style-src 'unsafe-inline'"
+
+
+HOSTILE = "m\x1b]0;owned\x07\x9b2J\u202e<b>"
+"""Sets a title, clears the screen, turns the direction of writing, and would be bold on a page."""
+
+
+def test_what_a_server_says_steers_neither_the_page_nor_the_terminal() -> None:
+    failed = record(due=2.0, error="protocol", index=3)
+    failed.detail = HOSTILE
+    result = result_of([*RECORDS, failed], model=HOSTILE, warning=f"The server has 2 models; '{HOSTILE}' was taken.")
+    result = replace(result, target=replace(result.target, server=HOSTILE))
+    shown = "m\\x1b]0;owned\\x07\\x9b2J\\u202e<b>"
+    page, text = to_html(result), to_text(result)
+    assert "<b>m" not in page
+    assert shown in parsed(page).text
+    assert text.count(shown) == 3, "the model, the error and the warning"
+    for document in (page, text):
+        assert all(line.isprintable() for line in document.splitlines())
 
 
 def test_a_page_shows_the_figures() -> None:

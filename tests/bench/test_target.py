@@ -116,7 +116,9 @@ async def test_the_first_of_several_models_is_taken_and_named() -> None:
         (404, {"detail": "Not Found"}, "does not speak OpenAI's interface.*Not Found"),
         (503, {"error": {"message": "loading"}}, "loading.*Wait until"),
         (200, b"<html>hello", "does not answer with a JSON object"),
+        (200, b"[" * 100_000, "does not answer with a JSON object"),
         (200, {"models": []}, "has no list of models"),
+        (200, {"data": [{"id": "tiny\x1b[2J"}]}, "its model's name cannot be shown"),
         (200, {"data": []}, "names no model.*--model"),
     ],
 )

@@ -6,6 +6,7 @@ import msgspec
 
 from tidemill.bench.exchange_failures import ExchangeFailedError, FailureKind
 from tidemill.bench.record import RequestRecord
+from tidemill.core.printable import printable
 
 MAX_LINE_BYTES = 4 * 1024 * 1024
 MAX_REFUSAL_BYTES = 64 * 1024
@@ -60,7 +61,8 @@ class AnswerStream:
         self._record = record
         self._decoder = decoder
         self._status = 0
-        self._rest = b""
+        self._rest = bytearray()
+        """The beginning of a line, grown in place: a server may send it byte by byte."""
         self._has_finish = False
 
     def head(self, status: int, headers: dict[bytes, bytes]) -> None:
@@ -77,10 +79,14 @@ class AnswerStream:
     def body(self, now: float, data: bytes) -> None:
         """Take the complete lines of what has come."""
         if self._status != 200:
-            self._rest = (self._rest + data)[:MAX_REFUSAL_BYTES]
+            self._rest += data[: MAX_REFUSAL_BYTES - len(self._rest)]
             return
-        lines = (self._rest + data if self._rest else data).split(b"\n")
-        self._rest = lines.pop()
+        lines: list[bytes] = []
+        if b"\n" in data:
+            lines = (bytes(self._rest) + data if self._rest else data).split(b"\n")
+            self._rest = bytearray(lines.pop())
+        else:
+            self._rest += data
         if len(self._rest) > MAX_LINE_BYTES:
             raise ExchangeFailedError(FailureKind.PROTOCOL, f"A line of the stream is over {MAX_LINE_BYTES} bytes.")
         for line in lines:
@@ -90,7 +96,7 @@ class AnswerStream:
     def finish(self) -> None:
         """The exchange is complete. Raises `ExchangeFailedError` if the answer is not a whole one."""
         if self._status != 200:
-            raise ExchangeFailedError(FailureKind.STATUS, refusal_message(self._rest), status=self._status)
+            raise ExchangeFailedError(FailureKind.STATUS, refusal_message(bytes(self._rest)), status=self._status)
         if not self._record.piece_seconds:
             raise ExchangeFailedError(FailureKind.INCOMPLETE, "The stream ended without a token.")
         if not self._has_finish:
@@ -101,9 +107,9 @@ class AnswerStream:
             return
         try:
             event = self._decoder.decode(text)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ExchangeFailedError(
-                FailureKind.PROTOCOL, f"An event is not of this interface: {error} In: {_shown(text)}"
+                FailureKind.PROTOCOL, f"An event is not of this interface: {printable(str(error))} In: {_shown(text)}"
             ) from error
         if _is_given(event.error):
             raise ExchangeFailedError(FailureKind.STREAM_ERROR, refusal_message(text))
@@ -149,16 +155,16 @@ def refusal_message(body: bytes) -> str:
     """The message of an error document, in any of the usual shapes, else the beginning of the body."""
     try:
         document = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _shown(body)
     found = document.get("error", document) if isinstance(document, dict) else document
     if isinstance(found, dict):
         found = found.get("message") or found.get("detail") or document
-    return str(found)[:300]
+    return printable(str(found)[:300])
 
 
 def _shown(body: bytes) -> str:
-    return body[:200].decode(errors="replace").strip() or "(an empty body)"
+    return printable(body[:200].decode(errors="replace").strip()) or "(an empty body)"
 
 
 def _seconds_in(retry_after: bytes) -> float | None:

@@ -7,12 +7,13 @@ from tidemill.bench.percentiles import Distribution
 from tidemill.bench.result import BenchResult
 from tidemill.bench.search import SearchResult
 from tidemill.bench.summary import Goodput, Summary
+from tidemill.core.printable import printable
 
 UNITS = {"rate": "requests a second", "users": "users"}
 
 
 def to_text(result: BenchResult) -> str:
-    """The figures that matter, aligned; ends with a newline."""
+    """The figures that matter, aligned; ends with a newline. What a server says in it steers no terminal."""
     lines = [*_heading(result), ""]
     if result.search is not None:
         lines += [*_search(result.search), "", f"The run at {_shown_load(result.search)}, with its unjudged beginning:"]
@@ -24,7 +25,7 @@ def to_text(result: BenchResult) -> str:
     lines += [f"Note: {warning}" for warning in result.warnings]
     if result.is_interrupted:
         lines.append("Note: interrupted; these are the figures up to then.")
-    return "\n".join(lines) + "\n"
+    return "".join(f"{printable(line)}\n" for line in lines)
 
 
 def describe_load(result: BenchResult) -> str:

@@ -1,8 +1,8 @@
 """A result as one HTML file that needs no network and runs no script. Owns the page; plots are in `figures.py`."""
 
+import html
 from collections.abc import Iterator
 from dataclasses import asdict
-from html import escape
 from typing import Any
 
 from tidemill import __version__
@@ -12,6 +12,7 @@ from tidemill.bench.plain import UNITS, describe_load
 from tidemill.bench.report_style import STYLE
 from tidemill.bench.result import BenchResult
 from tidemill.bench.search import SearchResult
+from tidemill.core.printable import printable
 
 _NAMES = {
     "ttft": "Time to first token (TTFT)",
@@ -30,15 +31,20 @@ def to_html(result: BenchResult) -> str:
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>"
-        f"<h1>{escape(dialect.model)}</h1>"
-        f'<p class="soft">{escape(describe_load(result))}, {escape(dialect.api)} at {escape(result.config.url)}, '
-        f"{escape(result.started)}</p>{''.join(_body(result))}</main></body></html>\n"
+        f"<title>{_shown(title)}</title><style>{STYLE}</style></head><body><main>"
+        f"<h1>{_shown(dialect.model)}</h1>"
+        f'<p class="soft">{_shown(describe_load(result))}, {_shown(dialect.api)} at {_shown(result.config.url)}, '
+        f"{_shown(result.started)}</p>{''.join(_body(result))}</main></body></html>\n"
     )
 
 
+def _shown(text: str) -> str:
+    """`text`, which may be the server's, as text of a page."""
+    return html.escape(printable(text))
+
+
 def _body(result: BenchResult) -> Iterator[str]:
-    yield from (f'<p class="warning">{escape(warning)}</p>' for warning in _warnings(result))
+    yield from (f'<p class="warning">{_shown(warning)}</p>' for warning in _warnings(result))
     yield _cards(result)
     if result.search is not None:
         yield _search(result.search)
@@ -78,7 +84,7 @@ def _cards(result: BenchResult) -> str:
     if summary.tpot_ms is not None:
         cards.append((f"{summary.tpot_ms.p50:.1f} ms", "TPOT, median"))
     cards.append((f"{summary.num_failed}", f"of {summary.num_requests} requests failed"))
-    shown = (f'<div class="card"><b>{escape(value)}</b><span>{escape(what)}</span></div>' for value, what in cards)
+    shown = (f'<div class="card"><b>{_shown(value)}</b><span>{_shown(what)}</span></div>' for value, what in cards)
     return f'<div class="cards">{"".join(shown)}</div>'
 
 
@@ -97,7 +103,7 @@ def _search(found: SearchResult) -> str:
     caption = (
         "Each load's share, all probes of it together, and its 95 % interval. Below: the best load, beginning included."
     )
-    return f"<h2>Search</h2><p>{escape(said)}</p>" + _figure(curve, caption)
+    return f"<h2>Search</h2><p>{_shown(said)}</p>" + _figure(curve, caption)
 
 
 def _table(result: BenchResult) -> str:
@@ -137,7 +143,7 @@ def _distributions(result: BenchResult) -> Iterator[str]:
 
 
 def _figure(svg: str, caption: str) -> str:
-    said = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    said = f"<figcaption>{_shown(caption)}</figcaption>" if caption else ""
     return f"<figure>{svg}{said}</figure>"
 
 
@@ -154,7 +160,7 @@ def _facts(result: BenchResult) -> str:
     parts = []
     for title, values in facts.items():
         rows = "".join(
-            f"<tr><td>{escape(key)}</td><td>{escape(value)}</td></tr>"
+            f"<tr><td>{_shown(key)}</td><td>{_shown(value)}</td></tr>"
             for key, value in _flat(values)
             if value != "None"
         )

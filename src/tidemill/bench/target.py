@@ -34,7 +34,7 @@ class _Document:
     def __init__(self) -> None:
         self.status = 0
         self.headers: dict[bytes, bytes] = {}
-        self.content = b""
+        self.content = bytearray()
 
     def head(self, status: int, headers: dict[bytes, bytes]) -> None:
         self.status, self.headers = status, headers
@@ -64,6 +64,8 @@ class Target:
             if not names:
                 raise TargetError(f"{self._url} names no model.", next_step="Name one with --model.")
             model = names[0]
+            if not model.isprintable():
+                raise self._foreign("its model's name cannot be shown")
         card = next((card for card in cards if card.get("id") == model), {})
         warnings: list[str] = []
         if len(names) > 1 and card is cards[0]:
@@ -158,7 +160,7 @@ class Target:
     def _decoded(self, answer: _Document, path: str) -> dict[str, Any]:
         try:
             document = msgspec.json.decode(answer.content)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             document = None
         if not isinstance(document, dict):
             raise self._foreign(f"{path} does not answer with a JSON object")
@@ -171,7 +173,7 @@ class Target:
         )
 
     def _refused(self, answer: _Document, path: str) -> TargetError:
-        said = f"{path} answers {answer.status}: {refusal_message(answer.content)}"
+        said = f"{path} answers {answer.status}: {refusal_message(bytes(answer.content))}"
         if answer.status in {401, 403}:
             return TargetError(
                 f"{self._url} refuses access. {said}", next_step="Give a key with --api-key-file or --api-key."

@@ -8,6 +8,7 @@ import typer
 from tidemill import __version__
 from tidemill.cli import bench, chat, doctor, ledger, models, run, serve
 from tidemill.core.errors import ConfigurationError, RequestError, TidemillError
+from tidemill.core.printable import printable
 
 app = typer.Typer(
     name="tidemill",
@@ -78,5 +79,6 @@ def _debug(arguments: list[str]) -> bool:
     return "--debug" in arguments[: next((i for i, word in enumerate(arguments) if not word.startswith("-")), 0)]
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)
+def _say(text: str) -> None:
+    # What a server or a file says may be part of it, and is not to steer the terminal.
+    print("\n".join(printable(line) for line in text.split("\n")), file=sys.stderr)

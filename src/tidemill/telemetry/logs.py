@@ -7,6 +7,7 @@ import sys
 from typing import Any, TextIO
 
 from tidemill.config.settings import LogSettings
+from tidemill.core.printable import printable
 
 _SHORT = {"DEBUG": "debug", "INFO": "info", "WARNING": "warn", "ERROR": "error", "CRITICAL": "fatal"}
 
@@ -69,14 +70,10 @@ class TextFormatter(logging.Formatter):
         time = _time_of(record).astimezone().strftime("%H:%M:%S")
         fields = " ".join(f"{key}={_shown(value)}" for key, value in _fields_of(record).items())
         level = _SHORT.get(record.levelname, record.levelname.lower())
-        line = f"{time} {level:5} {_escaped(record.getMessage())}{' ' if fields else ''}{fields}"
+        line = f"{time} {level:5} {printable(record.getMessage())}{' ' if fields else ''}{fields}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
 def _shown(value: object) -> str:
     text = str(value)
     return json.dumps(text) if any(c in text for c in ' "=') or not text.isprintable() else text
-
-
-def _escaped(text: str) -> str:
-    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
