@@ -182,6 +182,11 @@ async def test_what_is_refused_says_why_and_what_is_taken(
     assert "only" in error
 
 
+async def test_an_option_beside_the_options_is_told_where_it_belongs(client: httpx.AsyncClient) -> None:
+    error = (await generate(client, temperature=1)).json()["error"]
+    assert error == "The field 'temperature' is not known. It belongs into another object of the body."
+
+
 async def test_a_long_duration_is_judged_in_linear_time(client: httpx.AsyncClient) -> None:
     # Quadratic matching would take the better part of an hour for this.
     answer = await generate(client, keep_alive="1" * 1_000_000 + "x", stream=False)

@@ -91,6 +91,21 @@ async def test_a_key_may_ask_for_what_its_line_says(tmp_path: Path, backend: Fak
     assert KEY not in backend.requests[0].tenant
 
 
+@pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions", "/api/chat", "/api/generate"])
+@pytest.mark.parametrize(("most_urgent", "given"), [(5, 5), (0, 0), (-2, 0)])
+async def test_who_asks_for_no_priority_gets_one_that_its_key_may_have(
+    most_urgent: int, given: int, path: str, tmp_path: Path, backend: FakeBackend
+) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(f"{KEY} max-priority={most_urgent}\n")
+    app = make_app(backend)
+    app._keys = ApiKeys.load(keys)
+    async with client_of(app) as client:
+        answer = await ask(client, path, authorization=f"Bearer {KEY}")
+    assert answer.status_code == 200
+    assert backend.requests[0].priority == given
+
+
 def test_a_key_file_without_options_reads_as_before(tmp_path: Path) -> None:
     path = tmp_path / "keys"
     path.write_text(f"# keys\n\n{KEY}\nanother-long-key name=second\n{KEY}\n")

@@ -16,14 +16,24 @@ DEADLINE_HEADER = "x-slo-deadline-ms"
 
 
 def promised(
-    generation: GenerationRequest, headers: Headers, facts: RequestFacts, settings: ServerSettings
+    generation: GenerationRequest,
+    headers: Headers,
+    facts: RequestFacts,
+    settings: ServerSettings,
+    *,
+    priority: int | None,
 ) -> GenerationRequest:
-    """`generation` with its tenant and with what `headers` ask for. Raises `InvalidRequestError`."""
+    """`generation` with its tenant, its priority and what `headers` ask for. Raises `InvalidRequestError`.
+
+    Who asks for no `priority` gets 0, or the most urgent that is allowed if that is later: Ollama's clients cannot ask.
+    """
     limits = facts.limits
     least = settings.most_urgent_priority if limits.most_urgent_priority is None else limits.most_urgent_priority
-    if generation.priority < least:
+    if priority is None:
+        priority = max(0, least)
+    elif priority < least:
         raise InvalidRequestError(
-            f"The value of 'priority' is {generation.priority}, but the most urgent one you may ask for is {least}.",
+            f"The value of 'priority' is {priority}, but the most urgent one you may ask for is {least}.",
             param="priority",
         )
     objectives = Objectives(
@@ -31,7 +41,7 @@ def promised(
         tpot_seconds=_asked(headers, TPOT_HEADER, limits.min_tpot_seconds or settings.shortest_tpot_seconds),
         deadline_seconds=_asked(headers, DEADLINE_HEADER, limits.min_deadline_seconds),
     )
-    return replace(generation, objectives=objectives, tenant=facts.tenant)
+    return replace(generation, priority=priority, objectives=objectives, tenant=facts.tenant)
 
 
 def _asked(headers: Headers, name: str, least_seconds: float | None) -> float | None:

@@ -77,7 +77,7 @@ class OllamaRoutes:
 
     def _answer(self, request: Request, body: OllamaFields, generation: GenerationRequest, shape: Shape) -> Response:
         facts = facts_of(request.scope)
-        generation = promised(generation, request.headers, facts, self._service.settings)
+        generation = promised(generation, request.headers, facts, self._service.settings, priority=None)
         wanted = self._service.wants_footprint(is_asked(request.headers))
         chunks = self._service.backend.generate(generation)
         if body.stream is None or body.stream:

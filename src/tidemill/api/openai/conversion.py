@@ -51,7 +51,6 @@ def completion_to_generation(
         prompts=prompts,
         sampling=sampling,
         n=n,
-        priority=request.priority or 0,
         cache_salt=cache_salt,
         echo=echo,
     )
@@ -70,7 +69,6 @@ def chat_to_generation(
         prompts=(_chat_prompt(request),),
         sampling=sampling,
         n=n,
-        priority=request.priority or 0,
         cache_salt=cache_salt,
     )
 

@@ -41,7 +41,7 @@ class OpenAIRoutes:
         generation = completion_to_generation(
             body, info, self._service, generation_id=f"cmpl-{self._service.new_id()}", cache_salt=facts.cache_salt
         )
-        generation = promised(generation, request.headers, facts, self._service.settings)
+        generation = promised(generation, request.headers, facts, self._service.settings, priority=body.priority)
         envelope = self._envelope(request, generation, body, info)
         chunks = self._service.backend.generate(generation)
         if body.stream:
@@ -57,7 +57,7 @@ class OpenAIRoutes:
         generation = chat_to_generation(
             body, info, self._service, generation_id=f"chatcmpl-{self._service.new_id()}", cache_salt=facts.cache_salt
         )
-        generation = promised(generation, request.headers, facts, self._service.settings)
+        generation = promised(generation, request.headers, facts, self._service.settings, priority=body.priority)
         envelope = self._envelope(request, generation, body, info)
         chunks = self._service.backend.generate(generation)
         if body.stream:
