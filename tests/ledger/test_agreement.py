@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 
 from tests.fakes.ledger_rig import LedgerRig
 from tidemill.cli.main import app
+from tidemill.ledger.entries import RequestEntry
 from tidemill.ledger.store import LedgerStore
 from tidemill.telemetry.ledger_metrics import LedgerMetrics, StoreCollector
 
@@ -32,7 +34,7 @@ def path(rig: LedgerRig, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def registry(rig: LedgerRig) -> CollectorRegistry:
     registry = CollectorRegistry()
-    metrics = LedgerMetrics(registry, model_name="rig")
+    metrics = LedgerMetrics(registry, model_name="rig", max_keys=100)
     for entry in rig.entries:
         metrics.entry(entry)
     metrics.open(rig.open_joules)
@@ -85,6 +87,31 @@ def test_keys_are_told_apart_alike(path: Path, registry: CollectorRegistry) -> N
         metered = metric(registry, "tidemill_energy_requests_joules_total", key=key)
         assert line["requests_joules"] == pytest.approx(metered, rel=1e-3)
         assert line["num_requests"] == 5000
+
+
+def test_keys_beyond_the_most_share_a_series_and_sums_stay_right(rig: LedgerRig) -> None:
+    registry = CollectorRegistry()
+    metrics = LedgerMetrics(registry, model_name="rig", max_keys=2)
+    request = next(entry for entry in rig.entries if isinstance(entry, RequestEntry) and entry.requests_joules > 0.0)
+    keys = ["first", "second", *(f"key-{number}" for number in range(50)), "first"]
+    for key in keys:
+        metrics.entry(replace(request, key=key))
+    whole, named = len(keys) * request.requests_joules, {"first": 2, "second": 1, "other": 50}
+    assert metric(registry, "tidemill_energy_requests_joules_total") == pytest.approx(whole)
+    for key, count in named.items():
+        told = metric(registry, "tidemill_energy_requests_joules_total", key=key)
+        assert told == pytest.approx(count * request.requests_joules)
+    samples = [sample for family in registry.collect() for sample in family.samples]
+    assert {s.labels["key"] for s in samples if "key" in s.labels} == set(named)
+
+
+def test_with_room_for_no_key_all_are_others(rig: LedgerRig) -> None:
+    registry = CollectorRegistry()
+    metrics = LedgerMetrics(registry, model_name="rig", max_keys=0)
+    for entry in rig.entries[:200]:
+        metrics.entry(entry)
+    samples = [sample for family in registry.collect() for sample in family.samples]
+    assert {s.labels["key"] for s in samples if "key" in s.labels} == {"other"}
 
 
 @pytest.mark.parametrize("quantity", ["water_offsite_{}_liters", "carbon_operational_{}_grams"])

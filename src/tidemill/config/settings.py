@@ -296,6 +296,15 @@ class LedgerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         Meta(description="Price of a kWh; the building's share (PUE) is paid too."),
     ] = None
     currency: Annotated[str, Meta(description="What prices are in, as it is to be shown.")] = "USD"
+    max_metric_keys: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=10_000,
+            description="API keys with series of their own in /metrics: the first that are used. The others are "
+            "summed up as 'other' there; the books on disk know every key.",
+        ),
+    ] = 100
     ledger_store: Annotated[bool, Meta(description="Keep the books on disk, for `tidemill ledger`.")] = True
     ledger_path: Annotated[
         Annotated[str, Meta(min_length=1)] | None,

@@ -41,7 +41,7 @@ class Bookkeeping:
         wall_clock: Clock,
     ) -> None:
         """Raises `ConfigurationError` for a zone that no figure ships for."""
-        self._metrics = LedgerMetrics(registry, model_name=model)
+        self._metrics = LedgerMetrics(registry, model_name=model, max_keys=settings.max_metric_keys)
         self._store = _open_store(settings, wall_clock)
         if self._store is not None:
             registry.register(StoreCollector(self._store.counts))

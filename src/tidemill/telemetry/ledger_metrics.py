@@ -21,14 +21,22 @@ _IMPACTS = (
     ("tidemill_carbon_embodied_{}_grams", "Grams CO2e of making the machine"),
     ("tidemill_cost_{}", "Money, in the currency of the settings"),
 )
+OTHER = "other"
+"""The key of all that have no series of their own."""
 _PARTS = (("requests", "of finished answers", _KEY), ("waste", "of work for nothing", _KEY), ("idle", "idle", _MODEL))
 
 
 class LedgerMetrics:
-    """Counts entries as they become final. Keys are those of the key file, so that there are only so many."""
+    """Counts entries as they become final.
 
-    def __init__(self, registry: CollectorRegistry, *, model_name: str) -> None:
+    A key has some thirty lines on the page. The first `max_keys` that are used have series of their own for as long as
+    the server runs; the others share those of the key `other`. The books on disk know every key.
+    """
+
+    def __init__(self, registry: CollectorRegistry, *, model_name: str, max_keys: int) -> None:
         self._model_name = model_name
+        self._max_keys = max_keys
+        self._keys: set[str] = set()
         self._meter = Counter(
             "tidemill_energy_meter_joules",
             "Joules of the meter, by method: nvml, rapl, or model, which is no measurement.",
@@ -79,7 +87,7 @@ class LedgerMetrics:
             self._interval(entry)
 
     def _request(self, entry: RequestEntry) -> None:
-        labels = (entry.model, entry.key)
+        labels = (entry.model, self._label(entry.key))
         self._requests.labels(*labels).inc(entry.requests_joules)
         self._avoided.labels(*labels).inc(entry.avoided_joules)
         for kind in WASTE_KINDS:
@@ -87,6 +95,13 @@ class LedgerMetrics:
         useful = entry.requests_joules / entry.joules if entry.joules > 0.0 else 1.0
         self._add("requests", labels, entry.impact.times(useful))
         self._add("waste", labels, entry.impact.times(1.0 - useful))
+
+    def _label(self, key: str) -> str:
+        if key not in self._keys:
+            if len(self._keys) >= self._max_keys:
+                return OTHER
+            self._keys.add(key)
+        return key
 
     def _interval(self, entry: IntervalEntry) -> None:
         self._meter.labels(entry.model, entry.method).inc(entry.meter_joules)
