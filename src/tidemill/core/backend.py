@@ -68,7 +68,8 @@ class Backend(Protocol):
         """Answer `request`: one `Accepted`, then `Delta`s until every sequence has its `finish`.
 
         Closing the generator aborts what is still running. Raises any `RequestError` before the first chunk, and any
-        `ServiceError` before it or in mid-stream.
+        `ServiceError` before it or in mid-stream: so does a request of which a sequence fails, and no finish says that
+        one was aborted or failed.
         """
         ...
 

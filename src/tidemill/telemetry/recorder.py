@@ -8,7 +8,7 @@ from tidemill.config.settings import SloSettings
 from tidemill.core.backend import Backend, BackendState, Health, ModelInfo
 from tidemill.core.clock import Clock
 from tidemill.core.errors import UnavailableError
-from tidemill.core.requests import Accepted, ChatPrompt, Delta, Finish, FinishReason, GenerationChunk, GenerationRequest
+from tidemill.core.requests import Accepted, ChatPrompt, Delta, Finish, GenerationChunk, GenerationRequest
 from tidemill.core.stats import PromiseOutcome, StepStats
 from tidemill.telemetry.metrics import Metrics
 
@@ -174,7 +174,6 @@ class _RequestCount:
         self._gen_ai = metrics.gen_ai.of(request.model, is_chat=is_chat)
         self._arrival = clock()
         self._ttft_seconds: float | None = None
-        self._error = ""
         self.is_accepted = False
 
     def chunk(self, chunk: GenerationChunk) -> None:
@@ -200,6 +199,7 @@ class _RequestCount:
         self._last_token[delta.index] = now
 
     def _finish(self, finish: Finish) -> None:
+        """A sequence was answered: one that fails ends its request with an error instead, see `Backend.generate`."""
         timings = finish.timings
         self._num_open -= 1
         self._metrics.finished(finish.reason.value).inc()
@@ -210,13 +210,11 @@ class _RequestCount:
             earlier = self._ttft_seconds
             mine = timings.time_to_first_token_seconds
             self._ttft_seconds = mine if earlier is None else min(earlier, mine)
-            if timings.num_output_tokens > 1 and finish.reason is not FinishReason.ERROR:
+            if timings.num_output_tokens > 1:
                 gaps = timings.num_output_tokens - 1
                 self._gen_ai.time_per_output_token((timings.total_seconds - mine) / gaps)
-        if finish.reason is FinishReason.ERROR:
-            self._error = "EngineFailedError"
         if not self._num_open:
-            self._gen_ai.ended(self._clock() - self._arrival, self._ttft_seconds, self._error)
+            self._gen_ai.ended(self._clock() - self._arrival, self._ttft_seconds, "")
 
     def ended(self, reason: str, error: str = "") -> None:
         """Nothing more will come: sequences that have no finish ended for `reason`. Only the first call counts."""

@@ -30,6 +30,7 @@ from tidemill.engine.client.open_requests import OpenRequests
 from tidemill.engine.client.preparation import PromptWork, plan_streams, submissions
 from tidemill.engine.client.process import EngineProcess
 from tidemill.engine.client.promise import Promise
+from tidemill.engine.client.return_time import MIN_RETRY_SECONDS
 from tidemill.engine.client.sequence_stream import no_statement
 from tidemill.engine.client.supervisor import Process, Supervisor
 from tidemill.engine.protocol import Abort, Books, Boot, EngineInfo, SequenceOutput, StepOutput
@@ -85,7 +86,6 @@ class EngineClient:
         self._last_sequence_id = 0
         self._is_draining = False
         self._is_stopped = False
-        self._retry_at: float | None = None
         self._connection: Connection | None = None
         self._num_starts = 0
         self._digest: str | None = None
@@ -222,7 +222,7 @@ class EngineClient:
         return self._connection is not None and self._connection.is_congested
 
     def _unavailable(self, health: Health) -> UnavailableError:
-        wait = 1.0 if self._retry_at is None else max(1.0, self._retry_at - self._clock())
+        wait = MIN_RETRY_SECONDS if self._supervisor is None else self._supervisor.retry_seconds()
         return UnavailableError(health.detail, retry_after_seconds=wait)
 
     def _require_model(self, name: str) -> None:
@@ -273,7 +273,6 @@ class EngineClient:
         """The engine takes submissions."""
         assert self._digest is not None
         self._connection = connection
-        self._retry_at = None
         self._num_starts += 1
         self._prompt_work.serve(info.max_model_len)
         self._promise.engine_ready(info)
@@ -309,10 +308,10 @@ class EngineClient:
         """The engine is gone: every request under way ends with one typed error."""
         self._connection = None
         self._promise.engine_died()
-        if restart_in_seconds is not None:
-            self._retry_at = self._clock() + restart_in_seconds
+        assert self._supervisor is not None
         error = EngineFailedError(
-            f"The engine failed while this request was running: {reason}.", retry_after_seconds=restart_in_seconds
+            f"The engine failed while this request was running: {reason}.",
+            retry_after_seconds=None if restart_in_seconds is None else self._supervisor.retry_seconds(),
         )
         num_failed = self._fail_all(error)
         if self._accounts is not None:

@@ -13,6 +13,7 @@ from tidemill.core.clock import Clock
 from tidemill.core.errors import SetupError
 from tidemill.engine.client.backoff import Backoff
 from tidemill.engine.client.connection import Connection
+from tidemill.engine.client.return_time import ReturnTime
 from tidemill.engine.client.vitals import Verdict, Vitals
 from tidemill.engine.protocol import (
     Books,
@@ -108,6 +109,7 @@ class Supervisor:
         self._announced: BackendState | None = None
         self._vitals: Vitals | None = None
         self._is_ready = False
+        self._return_time = ReturnTime(clock)
         self._fatal: Fatal | None = None
         self._connection: Connection | None = None
         self._process: Process | None = None
@@ -135,6 +137,10 @@ class Supervisor:
             silence = max(self._vitals.silence_seconds, self._vitals.loop_age_seconds)
             return Health(state=BackendState.STALLED, detail=f"The engine has been silent for {silence:.0f} s.")
         return Health(state=self._state, detail=self._detail)
+
+    def retry_seconds(self) -> float:
+        """When to ask again, while there is no engine: when the next is ready, if it starts as fast as the last one."""
+        return self._return_time.retry_seconds()
 
     async def stop(self) -> None:
         """Ask the engine to exit, give it a moment, then kill it. Safe to call twice."""
@@ -165,6 +171,7 @@ class Supervisor:
             wait = self._backoff.died()
             logger.error("The engine died: %s. It is started again in %.1f s.", reason, wait)
             state = BackendState.RESTARTING if self._first_ready.done() else BackendState.STARTING
+            self._return_time.died(wait)
             self._enter(state, f"The engine died: {reason}; it is being started again.")
             self._listener.engine_died(reason, wait)
             await self._sleep(wait)
@@ -197,6 +204,7 @@ class Supervisor:
         """Start one engine, watch it to its end, and say how it ended. Leaves no process, socket or task behind."""
         self._epoch += 1
         self._fatal = None
+        self._return_time.starts()
         try:
             self._process = await self._spawn()
         except OSError as error:
@@ -274,6 +282,7 @@ class Supervisor:
     def _became_ready(self, info: EngineInfo) -> None:
         assert self._connection is not None
         self._is_ready = True
+        self._return_time.ready()
         self._backoff.ready()
         self._listener.engine_ready(self._connection, info)
         self._enter(BackendState.READY, "The engine is ready.")
