@@ -8,6 +8,8 @@ from deploy.promql import JOB, MODEL, increase, quotient, rate, selector, total
 from deploy.rule import Rule
 
 RUNBOOK = "docs/operate/runbook.md"
+LEAST_OFFERED = 20
+"""Requests in a quarter of an hour under which a share of refusals says too little: one of fewer is over 5 %."""
 
 
 def alerts(windows: Sequence[BurnWindow] = BURN_WINDOWS, runbook: str = RUNBOOK) -> tuple[Rule, ...]:
@@ -89,7 +91,7 @@ def _load() -> tuple[Rule, ...]:
         _alert(
             "TidemillRefuses",
             "ticket",
-            f"{quotient(refused, offered)}\n> 0.05",
+            f"{quotient(refused, offered)}\n> 0.05\nand {offered} >= {LEAST_OFFERED}",
             "10m",
             "requests are refused as too much",
             "{{ $value | humanizePercentage }} of the requests that were offered got a 429.",

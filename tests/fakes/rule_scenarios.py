@@ -239,6 +239,8 @@ def _of_causes() -> dict[str, Story]:
         "few run and many wait": Story({running: steady(8), waiting: steady(220)}),
         "the queue empties now and then": Story({waiting: " ".join(["0 5 9"] * (MINUTES // 3 + 1))}),
         "a tenth is refused": Story({refused: growing(100), met: growing(900)}, ticket("TidemillRefuses")),
+        "half of little is refused": Story({refused: growing(1), met: growing(1)}, ticket("TidemillRefuses")),
+        "a lone request is refused at night": Story({refused: then((0, 0, now - 8), (1, 0, 14)), met: growing(0.5)}),
         "a hundredth is refused": Story({refused: growing(10), met: growing(990)}),
         "steps are not as predicted": Story({step: steady(0.3)}, ticket("TidemillStepPredictionError")),
         "steps were not as predicted before there were none": Story(
