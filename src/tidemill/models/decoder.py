@@ -86,6 +86,11 @@ class Decoder:
         """Which kernels it computes with."""
         return self._kernels.name
 
+    @property
+    def takes_layers_together(self) -> bool:
+        """Whether its kernels compute steps of few rows as one."""
+        return self._stack is not None
+
     @torch.inference_mode()
     def forward(
         self, token_ids: torch.Tensor, positions: torch.Tensor, kv: KVTensors, attention: Sequence[AttentionBatch]

@@ -22,6 +22,7 @@ from tidemill.runner.activation_peak import ProcessMemory, cuda_peak_bytes, host
 from tidemill.runner.allocator import keep_freed_memory
 from tidemill.runner.cache_sizing import CacheShape, MemoryBudget, size_cache
 from tidemill.runner.compiled_draw import choose_draw
+from tidemill.runner.compiling_ahead import CompilingAhead
 from tidemill.runner.devices import Compute, choose_device, choose_threads, cpu_flags, has_fast_bf16
 from tidemill.runner.fingerprint import numerics_fingerprint
 from tidemill.runner.kv_precision import choose_kv_dtype, kv_precision_name
@@ -38,6 +39,8 @@ Progress = Callable[[str, float], None]
 
 HOST_SHARE_RATIO = 0.5
 CUDA_SHARE_RATIO = 0.95
+_MANY_ROWS = 256
+"""So many go through the kernels of the largest step, and take little memory of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,32 +74,34 @@ def load_runner(
     device = choose_device(settings.device)
     max_model_len = _choose_length(settings, spec)
     reader = memory or memory_of(device)
-    kernels = choose_backend(device)
-    weights = _load_weights(
-        folder,
-        spec,
-        settings,
-        device,
-        kernels,
-        available_bytes=reader.available_bytes(),
-        max_model_len=max_model_len,
-        progress=progress,
-        on_layer=on_layer,
-    )
-    decoder = weights.decoder
-    compute = Compute(
-        device=device,
-        dtype=weights.dtype,
-        row_tile=weights.row_tile,
-        num_threads=torch.get_num_threads(),
-        precision=weights.precision,
-        kv_dtype=choose_kv_dtype(cache.kv_precision, model_dtype=weights.dtype),
-    )
-    progress("compiling kernels, measuring memory", 0.0)
-    if device.type == "cpu":
-        keep_freed_memory()
-    shape = _cache_shape(spec, compute, cache, scheduler)
-    activation_bytes = _measure_step(decoder, spec, compute, shape, max_model_len)
+    with CompilingAhead.choose(device, settings.precision, cache.kv_precision) as ahead:
+        kernels = choose_backend(device)
+        weights = _load_weights(
+            folder,
+            spec,
+            settings,
+            device,
+            kernels,
+            available_bytes=reader.available_bytes(),
+            max_model_len=max_model_len,
+            progress=progress,
+            on_layer=on_layer,
+        )
+        progress("compiling kernels, measuring memory", 0.0)
+        draw = choose_draw(kernels, spec.vocab_size)
+        decoder = weights.decoder
+        compute = Compute(
+            device=device,
+            dtype=weights.dtype,
+            row_tile=weights.row_tile,
+            num_threads=torch.get_num_threads(),
+            precision=weights.precision,
+            kv_dtype=choose_kv_dtype(cache.kv_precision, model_dtype=weights.dtype),
+        )
+        if device.type == "cpu":
+            keep_freed_memory()
+        shape = _cache_shape(spec, compute, cache, scheduler)
+        activation_bytes = _measure_step(decoder, spec, compute, shape, max_model_len, ahead)
     num_blocks = size_cache(
         shape,
         _budget(_left(reader.available_bytes(), weights), activation_bytes, compute.device),
@@ -115,7 +120,7 @@ def load_runner(
         device=compute.device,
         on_logits=on_logits,
         threads=_thread_share(compute, clock),
-        draw=choose_draw(kernels, spec.vocab_size),
+        draw=draw,
     )
     progress("compiling kernels, measuring memory", 1.0)
     info = EngineFacts(
@@ -233,7 +238,12 @@ def _allocate(layout: KVCacheLayout, spec: ModelSpec, compute: Compute) -> KVTen
 
 
 def _measure_step(
-    decoder: Decoder, spec: ModelSpec, compute: Compute, shape: CacheShape, max_model_len: int
+    decoder: Decoder,
+    spec: ModelSpec,
+    compute: Compute,
+    shape: CacheShape,
+    max_model_len: int,
+    ahead: CompilingAhead,
 ) -> int | None:
     """Bytes the largest step needs beyond weights and cache, or None where that cannot be measured."""
     layout = _layout(shape, num_blocks=1)
@@ -248,6 +258,10 @@ def _measure_step(
         row_tile=compute.row_tile,
         device=compute.device,
     )
+    if ahead.is_started and decoder.takes_layers_together:
+        # What a step of many rows takes is compiled here, while that of few rows is compiled there.
+        replace(step, num_rows=min(step.num_rows, _MANY_ROWS)).run()
+        ahead.wait()
     # A step of one row goes through other kernels; what they need is less, but the first of them compiles.
     replace(step, num_rows=1).run()
     if compute.device.type == "cuda":

@@ -11,6 +11,7 @@ from tidemill.kernels.cpu import block_places as places
 from tidemill.kernels.cpu.address_code import AddressCode
 from tidemill.kernels.cpu.block_places import LANES, ROWS, RUNS
 from tidemill.kernels.cpu.cache_element import CacheElement, element_of
+from tidemill.kernels.cpu.numba_setup import INSIDE
 from tidemill.kernels.cpu.vector_code import FLOAT, INT_VECTOR, LONG, VECTOR
 
 _LINE_BYTES = 64
@@ -112,7 +113,7 @@ def _columns(vectors: int) -> Any:
 _add_64, _add_32, _add_16 = _columns(4), _columns(2), _columns(1)
 
 
-@njit(nogil=True)
+@njit(nogil=True, **INSIDE)
 def add_values(
     pages: Any, block: Any, width: Any, low: Any, high: Any, state: Any, weights: Any, sums: Any, sum_step: Any
 ) -> None:

@@ -18,6 +18,7 @@ from tidemill.kernels.cpu.add_values import add_values
 from tidemill.kernels.cpu.block_places import KEY_BLOCK, LANES, ROWS, STATE, WEIGHT_BYTES
 from tidemill.kernels.cpu.block_search import find_block, padded_width, pair_of
 from tidemill.kernels.cpu.element import exp_nonpositive, rounded
+from tidemill.kernels.cpu.numba_setup import INSIDE
 from tidemill.kernels.cpu.turns import address, take
 from tidemill.kernels.cpu.weigh_block import weigh_block
 
@@ -69,7 +70,7 @@ class Parts(NamedTuple):
     depth: int
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", **INSIDE)
 def _parts(rows: Any, layer: Any) -> Any:
     padded = (rows + ROWS - 1) // ROWS * ROWS
     width = padded_width(layer.head_dim)
@@ -120,7 +121,7 @@ def _load_query_as(query: Any, scale: Any, space: Any, at: Any, state: Any, page
     return to_bf16 if pages.dtype == types.uint16 else to_int16
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", **INSIDE)
 def _start_afresh(floats: Any, parts: Any) -> None:
     """Let the rows of a tile have met nothing."""
     floats[parts.sums : parts.total] = np.float32(0)
@@ -130,13 +131,13 @@ def _start_afresh(floats: Any, parts: Any) -> None:
         floats[state + places.PARTIAL_SUMS : state + places.PARTIAL_SUMS + LANES] = np.float32(0)
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", **INSIDE)
 def _add_shrunk(target: Any, old: Any, source: Any, new: Any) -> None:
     for i in range(target.shape[0]):
         target[i] = target[i] * old + source[i] * new
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", **INSIDE)
 def _fold(target: Any, t: Any, source: Any, s: Any, padded: Any, width: Any) -> None:
     """Add what rows met in one partition (at `s` of `source`) to what they met before (at `t` of `target`)."""
     for r in range(padded):
@@ -151,14 +152,14 @@ def _fold(target: Any, t: Any, source: Any, s: Any, padded: Any, width: Any) -> 
         _add_shrunk(target[t_sums : t_sums + width], old, source[s_sums:], new)
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", **INSIDE)
 def _keep(floats: Any, at: Any, parts: Any, target: Any) -> None:
     """Copy what the rows of a tile met, which is at `at` of `floats`."""
     for i in range(parts.total - parts.state):
         target[i] = floats[at + i]
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", **INSIDE)
 def _write(tile: Any, head_dim: Any, floats: Any, at: Any, parts: Any, out: Any) -> None:
     """Finish the rows of a tile, whose state is at `at` of `floats`."""
     for r in range(tile.rows):
@@ -175,7 +176,7 @@ def _write(tile: Any, head_dim: Any, floats: Any, at: Any, parts: Any, out: Any)
             target[d] = rounded(out, sums[d] / total + np.float32(0))
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", **INSIDE)
 def _set_bounds(tile: Any, base: Any, first_row: Any, numbers: Any) -> Any:
     """Note what ROWS rows see of the block at `base`; returns the first position any of them sees, and the end."""
     low, high = KEY_BLOCK, 0
@@ -191,7 +192,7 @@ def _set_bounds(tile: Any, base: Any, first_row: Any, numbers: Any) -> Any:
     return low, high
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", **INSIDE)
 def _meet_block(tile: Any, layer: Any, base: Any, space: Any, parts: Any) -> None:
     """Let the queries of a tile meet the block at `base`, which `find_block` found."""
     pair, numbers, memory = pair_of(layer), space.numbers.ctypes.data, space.floats.ctypes.data
@@ -211,7 +212,7 @@ def _meet_block(tile: Any, layer: Any, base: Any, space: Any, parts: Any) -> Non
         add_values(layer.pages, numbers, parts.width, low // pair, steps, state, weights, sums, 4 * parts.width)
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", **INSIDE)
 def _attend(q: Any, layer: Any, table: Any, tile: Any, scale: Any, space: Any, parts: Any) -> Any:
     """Let a tile meet all it sees of [start, stop); returns where in `space.floats` its state is."""
     floats = space.floats
@@ -238,16 +239,18 @@ def _attend(q: Any, layer: Any, table: Any, tile: Any, scale: Any, space: Any, p
     return parts.total if is_folded else parts.state
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", **INSIDE)
 def _close_partition(floats: Any, parts: Any, is_folded: Any) -> None:
     """Add what was met since the last partition to the total, which it becomes if it is the first."""
     if is_folded:
         _fold(floats, parts.total, floats, parts.state, parts.padded, parts.width)
     else:
-        floats[parts.total : parts.end] = floats[parts.state : parts.total]
+        # Number by number: assigning a slice to a slice compiles two seconds of checks and their messages.
+        for i in range(parts.total - parts.state):
+            floats[parts.total + i] = floats[parts.state + i]
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", **INSIDE)
 def _tile(item: Any, layer: Any, window: Any, group: Any) -> Any:
     queries, position, part = item[3], item[4], item[6]
     start = max(0, part) * PARTITION

@@ -11,21 +11,22 @@ from numba import njit
 
 from tidemill.kernels.cpu import block_places as places
 from tidemill.kernels.cpu.block_places import KEY_BLOCK, LANES, RUNS
+from tidemill.kernels.cpu.numba_setup import INSIDE
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", **INSIDE)
 def pair_of(layer: Any) -> Any:
     """How many neighbours in depth one step takes: of float32 one, of what is smaller two."""
     return 1 if layer.pages.itemsize == 4 else 2
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", **INSIDE)
 def padded_width(head_dim: Any) -> Any:
     """Columns of a head in whole vectors."""
     return (head_dim + LANES - 1) // LANES * LANES
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", **INSIDE)
 def _locate(layer: Any, table: Any, head: Any, base: Any, skip: Any, count: Any, numbers: Any, at: Any) -> None:
     """Addresses of keys (from numbers[at] on), values and scales; a run nobody sees stands where its neighbour does."""
     size, width = layer.page_size, layer.pages.itemsize
@@ -43,7 +44,7 @@ def _locate(layer: Any, table: Any, head: Any, base: Any, skip: Any, count: Any,
             numbers[places.VALUE_SCALES + run] = start + (scale + size) * 2
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", **INSIDE)
 def _copy_values(
     layer: Any, table: Any, head: Any, base: Any, skip: Any, count: Any, cells: Any, first: Any, width: Any
 ) -> None:
@@ -60,7 +61,7 @@ def _copy_values(
             cells[target + d * pair] = page[source + d * layer.value_pair]
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", **INSIDE)
 def _copy_keys(layer: Any, table: Any, head: Any, base: Any, skip: Any, count: Any, space: Any) -> None:
     """Keys as (depth, 64, pair) in scratch, and scales; zeros elsewhere."""
     pair, size, cells = pair_of(layer), layer.page_size, space.cells
@@ -79,7 +80,14 @@ def _copy_keys(layer: Any, table: Any, head: Any, base: Any, skip: Any, count: A
             space.scales[KEY_BLOCK + p] = layer.scales[number, at + size]
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", **INSIDE)
+def _keep_fetching(numbers: Any) -> None:
+    """Where no block follows, let this one stand for it."""
+    for run in range(2 * RUNS):
+        numbers[places.NEXT_KEYS + run] = numbers[run]
+
+
+@njit(nogil=True, error_model="numpy", **INSIDE)
 def find_block(layer: Any, table: Any, head: Any, base: Any, skip: Any, count: Any, last: Any, space: Any) -> None:
     """Say in space.numbers where positions [base + skip, base + count) lie, and where the block after is.
 
@@ -99,7 +107,7 @@ def find_block(layer: Any, table: Any, head: Any, base: Any, skip: Any, count: A
         if more > 0:
             _locate(layer, table, head, base + KEY_BLOCK, 0, more, numbers, places.NEXT_KEYS)
         else:
-            numbers[places.NEXT_KEYS : places.NEXT_KEYS + 2 * RUNS] = numbers[: 2 * RUNS]
+            _keep_fetching(numbers)
         # Integers that nobody sees meet weights of 0; what is no integer may be no number either.
         if width > 1 and (skip % pair or count % pair):
             _copy_values(layer, table, head, base, skip, count, space.cells, values_first, columns)
@@ -114,4 +122,4 @@ def find_block(layer: Any, table: Any, head: Any, base: Any, skip: Any, count: A
         numbers[places.VALUES + run] = values_address + run * run_bytes
         numbers[places.KEY_SCALES + run] = space.scales.ctypes.data + run * LANES * 2
         numbers[places.VALUE_SCALES + run] = numbers[places.KEY_SCALES + run] + KEY_BLOCK * 2
-    numbers[places.NEXT_KEYS : places.NEXT_KEYS + 2 * RUNS] = numbers[: 2 * RUNS]
+    _keep_fetching(numbers)

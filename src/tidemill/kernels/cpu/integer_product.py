@@ -13,6 +13,7 @@ from numba.extending import intrinsic, register_jitable
 
 from tidemill.kernels.cpu import numba_setup
 from tidemill.kernels.cpu.integer_tile import STEP, int4_tile, int8_tile
+from tidemill.kernels.cpu.numba_setup import INSIDE
 from tidemill.kernels.cpu.panels import PANEL
 from tidemill.kernels.cpu.turns import LINE, take_near
 from tidemill.kernels.quantized import GROUP
@@ -71,7 +72,7 @@ def _float_at(typing_context: Any, address: Any) -> Any:
     return types.float32(types.int64), codegen
 
 
-@njit(nogil=True)
+@njit(nogil=True, **INSIDE)
 def _copy_tile(source: Any, target: Any, stride: Any, rows: Any, channels: Any) -> None:
     """Results of the last, narrow panel, from a tile of whole rows to where they belong."""
     for row in range(rows):
@@ -79,7 +80,7 @@ def _copy_tile(source: Any, target: Any, stride: Any, rows: Any, channels: Any) 
             _put(target + row * stride + 4 * channel, _float_at(source + 4 * (row * PANEL + channel)))
 
 
-@njit(nogil=True)
+@njit(nogil=True, **INSIDE)
 def _meet_panel(tag: Any, job: Any, panel: Any, first: Any, last: Any, next_panel: Any, scratch: Any) -> None:
     """Rows [first, last) by one panel. `next_panel` is what this thread works on next: fetched meanwhile."""
     size = panel_bytes(job)
@@ -142,7 +143,7 @@ def num_pieces(tag: Any, job: Any) -> Any:
     return num_panels(job) * num_row_blocks(tag, job)
 
 
-@njit(nogil=True)
+@njit(nogil=True, **INSIDE)
 def work(tag: Any, job: Any, mine: Any, thread: Any, threads: Any, scratch: Any) -> Any:
     """Take pieces until there are none: whoever is held up takes fewer. `mine` was taken already.
 

@@ -8,6 +8,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from tidemill.kernels.cpu.element import EXACT
+from tidemill.kernels.cpu.numba_setup import INSIDE
 from tidemill.kernels.cpu.vector_code import FLOAT, LANES, LONG, VectorCode
 
 CHAINS = 4
@@ -44,7 +45,7 @@ def _sum_of_squares(typing_context: Any, row: Any, first: Any, size: Any) -> Any
     return signature, codegen
 
 
-@njit(fastmath=EXACT, nogil=True, error_model="numpy")
+@njit(fastmath=EXACT, nogil=True, error_model="numpy", **INSIDE)
 def _inverse_root(total: Any, size: Any, epsilon: Any) -> Any:
     return np.float32(1) / np.sqrt(total / np.float32(size) + epsilon)
 

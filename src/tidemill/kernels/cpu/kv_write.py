@@ -7,13 +7,14 @@ from numba import njit, types
 from numba.extending import overload
 
 from tidemill.kernels.cpu.element import rounded
+from tidemill.kernels.cpu.numba_setup import INSIDE
 from tidemill.kernels.kv_tensors import LEAST_SCALED
 
 _LEAST = np.float32(LEAST_SCALED)
 _INFINITY_BITS = np.int32(0x7F800000)
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", **INSIDE)
 def write_key(layer: Any, slot: Any, head: Any, key: Any) -> None:
     """Store `key` (head_dim,) float32 for `head` of the position at `slot` (page * page_size + offset)."""
     page, offset = layer.pages[slot // layer.page_size], slot % layer.page_size
@@ -26,7 +27,7 @@ def write_key(layer: Any, slot: Any, head: Any, key: Any) -> None:
             page[first + pair * step + i] = _stored(page, key[pair * layer.key_pair + i], inverse)
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", **INSIDE)
 def write_value(layer: Any, slot: Any, head: Any, value: Any) -> None:
     """Store `value` (head_dim,) float32 for `head` of the position at `slot`."""
     page, offset = layer.pages[slot // layer.page_size], slot % layer.page_size

@@ -13,6 +13,7 @@ from numba import njit, prange
 from tidemill.kernels.cpu import numba_setup
 from tidemill.kernels.cpu.attention import attend, fold_partials
 from tidemill.kernels.cpu.integer_product import Job, num_panels, num_pieces, panel_bytes, work
+from tidemill.kernels.cpu.numba_setup import INSIDE
 from tidemill.kernels.cpu.output_rows import put_row
 from tidemill.kernels.cpu.paged_layer import PagedLayer
 from tidemill.kernels.cpu.rows import add_row, norm_row, rotate_row, silu_row
@@ -87,7 +88,7 @@ class Room(NamedTuple):
     """(1 + PARTS * layers + 1, threads, 8) int64, zeros: each part's counters; those of the first are of nothing."""
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", **INSIDE)
 def _norm(stack: Any, room: Any, rows: Any, index: Any, turn: Any, before: Any, thread: Any) -> Any:
     """Add what the part before made, unless it is the first norm; norm and quantize, but for the last norm."""
     scratch, last = room.scratch[thread][: room.residual.shape[1]], stack.norms.shape[0] - 1
@@ -185,7 +186,7 @@ def _quantize(room: Any, rows: Any, turn: Any, before: Any) -> Any:
     return rows
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", **INSIDE)
 def _gate(room: Any, rows: Any, turn: Any, before: Any, thread: Any) -> Any:
     scratch = room.scratch[thread][: room.gate_up.shape[1] // 2]
     count, row = 0, take(turn)
@@ -198,7 +199,7 @@ def _gate(room: Any, rows: Any, turn: Any, before: Any, thread: Any) -> Any:
     return rows
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", **INSIDE)
 def _pass(tag: Any, stack: Any, cache: Any, step: Any, spaces: Any, room: Any, thread: Any) -> None:
     """One thread's share of everything."""
     rows, before, line = step.rows, np.int64(0), room.scratch.shape[0] * LINE

@@ -8,6 +8,9 @@ from numba.core import config
 
 from tidemill.core.private_folder import private_cache_folder
 
+INSIDE = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+"""Options of functions that only compiled code calls: ways in from Python and C are not compiled for nothing."""
+
 
 def configure() -> bool:
     """Give Numba a private cache directory and a good threading layer; whether kernels can be cached.

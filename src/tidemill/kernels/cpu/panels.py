@@ -13,6 +13,7 @@ from numba import njit, prange
 from numpy.typing import NDArray
 
 from tidemill.kernels.cpu import numba_setup
+from tidemill.kernels.cpu.numba_setup import INSIDE
 from tidemill.kernels.packed_weight import PackedWeight, aligned_array
 from tidemill.kernels.quantized import GROUP, QuantizedWeight
 
@@ -33,7 +34,7 @@ def _pack_int8(values: Any, panels: Any) -> None:
                     panels[panel, k // 4, lane, k % 4] = values[channel, k] + 128
 
 
-@njit(nogil=True)
+@njit(nogil=True, **INSIDE)
 def _pack_group(values: Any, scale: Any, lines: Any, lane: Any) -> Any:
     """One channel's values of one group into its 4 lines; how many of them are not (q - 8) * scale."""
     wrong = 0

@@ -10,6 +10,7 @@ from numba import njit, prange
 
 from tidemill.kernels.cpu import numba_setup
 from tidemill.kernels.cpu.element import load
+from tidemill.kernels.cpu.numba_setup import INSIDE
 from tidemill.kernels.quantized import TINY
 
 CACHED = numba_setup.configure()
@@ -18,7 +19,7 @@ _NOT_FINITE = np.int32(0x7F800000)
 """Bits of infinity; a NaN's are above."""
 
 
-@njit(nogil=True)
+@njit(nogil=True, **INSIDE)
 def quantize_row(source: Any, values: Any) -> Any:
     """Quantize `source` (size,) float32 or bf16 bits into `values` (at least size,) int8; returns its scale and sum.
 

@@ -8,6 +8,7 @@ from numba.extending import intrinsic
 
 from tidemill.kernels.cpu.element import EXACT
 from tidemill.kernels.cpu.inverse_rms import inverse_rms
+from tidemill.kernels.cpu.numba_setup import INSIDE
 from tidemill.kernels.cpu.vector_code import LANES, LONG, VectorCode
 from tidemill.kernels.cpu.widen import widen
 
@@ -37,7 +38,7 @@ def _turn(typing_context: Any, target: Any, at: Any, rotation: Any, half: Any, v
     return types.void(flat, types.int64, flat, types.int64, types.int64), codegen
 
 
-@njit(fastmath=EXACT, nogil=True, error_model="numpy")
+@njit(fastmath=EXACT, nogil=True, error_model="numpy", **INSIDE)
 def rotate_heads(
     source: Any, first: Any, heads: Any, size: Any, norm: Any, epsilon: Any, rotation: Any, target: Any, at: Any
 ) -> None:

@@ -13,6 +13,7 @@ from tidemill.kernels.cpu import numba_setup
 from tidemill.kernels.cpu.element import EXACT, exp_nonpositive, load
 from tidemill.kernels.cpu.inverse_rms import inverse_rms
 from tidemill.kernels.cpu.kv_write import write_key, write_value
+from tidemill.kernels.cpu.numba_setup import INSIDE
 from tidemill.kernels.cpu.output_rows import put_row
 from tidemill.kernels.cpu.rotary import rotate_heads
 
@@ -20,7 +21,7 @@ CACHED = numba_setup.configure()
 # Without NumPy's error model a division may raise, and a loop with a division then is no vector loop: ten times slower.
 
 
-@njit(fastmath=EXACT, nogil=True, error_model="numpy")
+@njit(fastmath=EXACT, nogil=True, error_model="numpy", **INSIDE)
 def norm_row(x: Any, weight: Any, epsilon: Any, scratch: Any) -> None:
     """Norm of x (size,) float32 times weight (size,), into scratch."""
     scale = inverse_rms(x, 0, x.shape[0], epsilon)
@@ -28,7 +29,7 @@ def norm_row(x: Any, weight: Any, epsilon: Any, scratch: Any) -> None:
         scratch[i] = x[i] * scale * weight[i]
 
 
-@njit(fastmath=EXACT, nogil=True, error_model="numpy")
+@njit(fastmath=EXACT, nogil=True, error_model="numpy", **INSIDE)
 def add_row(residual: Any, delta: Any) -> None:
     """Add delta (size,), float32 or bf16 bits, to residual."""
     for i in range(residual.shape[0]):
@@ -64,7 +65,7 @@ def add_rms_norm_parallel(residual: Any, delta: Any, weight: Any, epsilon: Any, 
         put_row(scratch, out, row)
 
 
-@njit(fastmath=EXACT, nogil=True, error_model="numpy")
+@njit(fastmath=EXACT, nogil=True, error_model="numpy", **INSIDE)
 def silu_row(gate_up: Any, scratch: Any) -> None:
     """silu(gate) * up of gate_up (2 * size,), float32 or bf16 bits, into scratch (size,)."""
     size = scratch.shape[0]
@@ -93,7 +94,7 @@ def silu_mul_parallel(gate_up: Any, out: Any) -> None:
         put_row(scratch, out, row)
 
 
-@njit(fastmath=EXACT, nogil=True, error_model="numpy")
+@njit(fastmath=EXACT, nogil=True, error_model="numpy", **INSIDE)
 def rotate_row(
     qkv: Any, rotation: Any, q_norm: Any, k_norm: Any, epsilon: Any, layer: Any, slot: Any, q: Any, row: Any
 ) -> None:

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from tidemill.kernels.cpu import numba_setup
+
 RUN = 64
 """Tokens whose largest score, and whose mass, stand for them."""
-INSIDE = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True)
+INSIDE = njit(nogil=True, error_model="numpy", **numba_setup.INSIDE)
 """Of what only compiled code calls. Not `fastmath`, not even fused: the twin's numpy rounds every operation."""
 LEAST = np.int32(-(2**31))
 COUNT, WEIGH = range(2)
@@ -80,7 +82,7 @@ def first_with(bits: Any, peaks: Any, key: Any) -> Any:
 
 
 # Sums of whole grains are exact, so they may be taken in any order: then they are vector sums.
-@njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, fastmath={"reassoc"})
+@njit(nogil=True, error_model="numpy", fastmath={"reassoc"}, **numba_setup.INSIDE)
 def masses_of_runs(scores: Any, top: Any, temperature: Any, grains: Any, grain: Any, masses: Any) -> Any:
     """The mass of each run, and of all."""
     total, num_whole = 0.0, scores.shape[0] // RUN

@@ -13,6 +13,8 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, register_jitable
 
+from tidemill.kernels.cpu.numba_setup import INSIDE
+
 INT, LONG = ir.IntType(32), ir.IntType(64)
 LINE = 64
 """Bytes of a cache line, and of the two counters with what keeps them apart from the next two."""
@@ -45,7 +47,7 @@ def take(typing_context: Any, address: Any) -> Any:
     return types.int64(types.int64), codegen
 
 
-@njit(nogil=True)
+@njit(nogil=True, **INSIDE)
 def take_near(address: Any, part: Any, parts: Any, pieces: Any) -> Any:
     """A piece near those that thread `part` took before; `pieces` where none is left.
 
@@ -114,7 +116,7 @@ def _pause(typing_context: Any) -> Any:
     return types.void(), codegen
 
 
-@njit(nogil=True)
+@njit(nogil=True, **INSIDE)
 def wait(turn: Any, count: Any) -> None:
     """Wait until `count` pieces are done."""
     looks = 0
@@ -125,7 +127,7 @@ def wait(turn: Any, count: Any) -> None:
             _yield_core()
 
 
-@njit(nogil=True)
+@njit(nogil=True, **INSIDE)
 def wait_fetching(address: Any, count: Any, wanted: Any, wanted_bytes: Any) -> None:
     """Wait until `count` pieces are done. Meanwhile the memory at `wanted` is fetched, a line a look."""
     looks = 0

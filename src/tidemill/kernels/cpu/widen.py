@@ -7,6 +7,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from tidemill.kernels.cpu.element import load
+from tidemill.kernels.cpu.numba_setup import INSIDE
 from tidemill.kernels.cpu.vector_code import LANES, LONG, VectorCode
 
 
@@ -36,7 +37,7 @@ def _widen_vectors(
     return signature, codegen
 
 
-@njit(nogil=True)
+@njit(nogil=True, **INSIDE)
 def widen(source: Any, s: Any, s_step: Any, target: Any, t: Any, t_step: Any, rows: Any, columns: Any) -> None:
     """Copy rows x columns from flat `source` at s to flat `target` at t, rows s_step and t_step apart."""
     vectors = columns // LANES
