@@ -22,7 +22,7 @@ from typing import Any
 
 import uvloop
 
-from benchmarks.promise import Client
+from benchmarks.open_loop import Client, words_of
 from benchmarks.svg import COLOURS, Canvas
 from deploy import generate
 from deploy.boards import engine, footprint, service_level
@@ -50,8 +50,8 @@ async def story(server: LiveServer) -> None:
     """What happens to the server. The second minute asks what the first one did: the prefix cache knows it."""
     prompts, answers = (20, 200), (16, 48)
     for _ in range(2):
-        await Client(server, "minnow", 4_000, seed=7).poisson(3.0, 60, prompts, answers)
-    later = Client(server, "minnow", 4_000, seed=8)
+        await Client(server, "minnow", words_of("minnow"), seed=7).poisson(3.0, 60, prompts, answers)
+    later = Client(server, "minnow", words_of("minnow"), seed=8)
     crowd = asyncio.create_task(later.poisson(140.0, 60, prompts, answers))
     await asyncio.sleep(50)
     os.kill(server.engine_pid(), signal.SIGKILL)
@@ -100,7 +100,8 @@ def draw_panel(canvas: Canvas, panel: Panel, seen: Seen, x: float, y: float) -> 
         for index, line in enumerate(last or ["nothing to show"]):
             canvas.text(x, top + 22 + 16 * index, line, size=12)
         return
-    drawn = stack(told) if panel.is_stacked else told
+    busiest = sorted(told, key=lambda name: -sum(value for _, value in told[name]))[:MOST_NAMES]
+    drawn = stack({name: told[name] for name in busiest}) if panel.is_stacked else told
     highest = max([value for points in drawn.values() for _, value in points] + [0.0]) or 1.0
     lowest = min([0.0] + [value for points in drawn.values() for _, value in points])
     for share in (0.0, 0.5, 1.0):
@@ -109,15 +110,18 @@ def draw_panel(canvas: Canvas, panel: Panel, seen: Seen, x: float, y: float) -> 
         canvas.text(left - 4, at + 4, shown(lowest + share * (highest - lowest), panel.unit), size=9, anchor="end")
     for minute in range(int(length // 60) + 1):
         canvas.text(left + width * 60 * minute / length, top + PLOT_HEIGHT + 12, f"{minute}", size=9, anchor="middle")
-    busiest = sorted(told, key=lambda name: -sum(value for _, value in told[name]))[:MOST_NAMES]
-    for index, name in enumerate(busiest):
+    # From the top of a stack to its bottom, so that what is lower lies over what reaches down behind it.
+    for index, name in reversed(list(enumerate(busiest))):
         colour, dash = ("#c0392b", "6 4") if name in limits else (COLOURS[index % len(COLOURS)], "")
         for stretch in stretches(drawn[name]):
             path = [
                 (left + width * at / length, top + PLOT_HEIGHT * (1 - (value - lowest) / (highest - lowest)))
                 for at, value in stretch
             ]
-            canvas.line(path, colour, 1.4, dash)
+            if panel.is_stacked:
+                canvas.area(path, top + PLOT_HEIGHT, colour)
+            else:
+                canvas.line(path, colour, 1.4, dash)
     names(canvas, x, top + PLOT_HEIGHT + 26, busiest, limits)
 
 

@@ -32,6 +32,12 @@ class Canvas:
         dashes = f' stroke-dasharray="{dash}"' if dash else ""
         self._shapes.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="{width}"{dashes}/>')
 
+    def area(self, points: Sequence[tuple[float, float]], base: float, colour: str) -> None:
+        """What is between a line and the height `base`."""
+        closed = [(points[0][0], base), *points, (points[-1][0], base)]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in closed)
+        self._shapes.append(f'<polygon points="{path}" fill="{colour}"/>')
+
     def dot(self, x: float, y: float, colour: str, tip: str) -> None:
         """A point."""
         self._shapes.append(
