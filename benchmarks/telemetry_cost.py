@@ -18,7 +18,8 @@ import httpx
 import uvloop
 
 from benchmarks.machine import describe, write
-from benchmarks.promise import Benchmark, Client
+from benchmarks.open_loop import Client
+from benchmarks.promise import Benchmark
 from tests.fakes.live_server import LiveServer, live_server
 
 _T_95 = {10: 2.26, 20: 2.09, 30: 2.05, 40: 2.02, 60: 2.0}

@@ -225,3 +225,41 @@ def test_features_and_cells_take_any_step(rows: int, samples: int, kv_tokens: in
     shape = StepShape(rows, min(rows, samples), kv_tokens, kv_tokens * rows)
     assert len(features(shape)) == NUM_FEATURES
     assert cell_of(shape) >= 0
+
+
+def jolted(model: CostModel, rng: random.Random, num_steps: int, worst: float) -> None:
+    """Steps with prompts, one in eight of them `worst` times as long as it should be."""
+    for _ in range(num_steps):
+        shape = streams_shape(4, 4000).with_prompt(256, rng.randrange(0, 2048))
+        model.observe(shape, truth(shape) * (worst if rng.random() < 0.125 else rng.uniform(0.98, 1.02)))
+
+
+def test_a_bad_minute_makes_chunks_small_for_no_longer_than_it_lasts() -> None:
+    rng, model = random.Random(11), CostModel()
+    jolted(model, rng, 600, 1.0)
+    calm = model.parameters().gap_ratio
+    jolted(model, rng, 300, 4.0)
+    assert model.parameters().gap_ratio > 2.0 * calm
+    jolted(model, rng, 200, 1.0)
+    assert model.parameters().gap_ratio < 1.2 * calm
+    assert model.parameters().p99_ratios[1] > 2.0 * calm, "what is promised at the door is more careful"
+
+
+def test_a_bad_end_of_one_run_is_not_held_against_the_next() -> None:
+    rng, model = random.Random(12), CostModel()
+    jolted(model, rng, 600, 6.0)
+    assert model.parameters().gap_ratio > 3.0
+    assert CostModel.recall(model.memory()).parameters().gap_ratio <= 1.5
+
+
+def test_stalls_between_short_steps_do_not_speak_ill_of_long_ones() -> None:
+    rng, model = random.Random(13), CostModel()
+    short, long = streams_shape(1, 200), streams_shape(16, 3200)
+    for _ in range(1500):
+        model.observe(short, truth(short) + (10.0 * truth(short) if rng.random() < 0.02 else 0.0))
+    stall = model.times.late_seconds(short) - model.times.seconds(short)
+    assert stall > 5.0 * truth(short)
+    assert model.times.late_seconds(short) == pytest.approx(model.times.p99_seconds(short))
+    assert model.times.late_seconds(long) == pytest.approx(model.times.seconds(long) + stall, rel=0.05)
+    told = StepTimes.of(model.parameters())
+    assert told.late_seconds(long) == model.times.late_seconds(long)

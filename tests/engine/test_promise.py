@@ -21,6 +21,7 @@ SLOW = CostParameters(
     pace=1.0,
     p99_ratios=(1.1, 1.1),
     gap_ratio=1.1,
+    stream_seconds=0.011,
     error_ratio=0.02,
     num_steps=100,
 )

@@ -45,8 +45,12 @@ def stream(sequence_id: int, tpot: float | None, context: int = 200) -> Sequence
     return made
 
 
+def prompt(ttft: float | None) -> Sequence:
+    return new_sequence(dataclasses.replace(request(99, 5, 1), objectives=Objectives(ttft_seconds=ttft)), 99, 1)
+
+
 def share(pacing: Pacing, streams: list[Sequence], *, ttft: float | None = None, yields: bool = False) -> int:
-    return pacing.prompt_share(streams, context=0, ttft_seconds=ttft, yields=yields, most=512, now=0.0)
+    return pacing.prompt_share(streams, [prompt(ttft)], context=0, yields=yields, most=512, now=0.0)
 
 
 def test_without_a_promise_there_is_no_limit() -> None:

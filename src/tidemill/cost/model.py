@@ -5,6 +5,7 @@ linear fit runs over the cells' means, relative errors counting; what it cannot 
 """
 
 import collections
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ _FULL_COUNT = 8
 _MEMORY = 32
 """About how many observations a cell's mean remembers."""
 _PACE_MEMORY = 16
+_STREAM_MEMORY = 256
 _MIN_CLIP_RATIO = 0.05
 _NEW_CLIP_RATIO = 0.5
 _NUM_WILD = 16
@@ -28,6 +30,8 @@ _NUM_WILD = 16
 _SHARE_MEMORY = 512
 _LATE_GAPS_RATIO = 0.008
 _MIN_GAP_SHARE, _MAX_GAP_SHARE = 0.9, 0.9925
+_GAP_WINDOW = 160
+"""Steps with prompts by which gaps are reckoned: some seconds of a loaded machine, as uneven as it is now."""
 _MIN_STEPS = 48
 """Steps after which predictions are worth acting on."""
 
@@ -75,6 +79,8 @@ class CostModel:
         self._cells: collections.OrderedDict[int, CellMean] = collections.OrderedDict()
         self._fit = NonNegativeFit(NUM_FEATURES)
         self._ratios = (RatioWindow(), RatioWindow())
+        self._late_ratios = RatioWindow(_GAP_WINDOW)
+        """Of steps with prompt rows, the last few: a bad minute must not make chunks small for the next ten."""
         self._prompt_steps_ratio = 1.0
         self._error_ratio = 0.1
         self._num_steps = 0
@@ -87,6 +93,8 @@ class CostModel:
         for window, ratios in zip(model._ratios, memory.ratios, strict=True):
             for ratio in ratios:
                 window.add(ratio)
+        for ratio in memory.ratios[1][-_GAP_WINDOW:]:  # a bad end of the last run is not held against this one
+            model._late_ratios.add(min(ratio, UNKNOWN_P99_RATIO))
         model._error_ratio, model._num_steps = memory.error_ratio, memory.num_steps
         model.settle()
         return model
@@ -115,6 +123,8 @@ class CostModel:
         expected = self.times.seconds(shape)
         outcome = None if self._num_steps == 0 else Outcome(expected, seconds)
         ratio = seconds / expected
+        if shape.num_rows == shape.num_samples:
+            self._note_stream_step(expected)
         if self._num_steps >= _NUM_WILD:
             self._judge(shape, ratio)
         self._learn(shape, seconds, expected / self.times.pace)
@@ -135,6 +145,7 @@ class CostModel:
     def judge_anew(self, steps: Sequence[tuple[StepShape, float]]) -> None:
         """Forget past errors, which were made while little was known, and take those on `steps` in their place."""
         self._ratios = (RatioWindow(), RatioWindow())
+        self._late_ratios = RatioWindow(_GAP_WINDOW)
         for shape, seconds in steps:
             self._judge(shape, seconds / self.times.seconds(shape))
         self._renew_percentiles()
@@ -149,6 +160,7 @@ class CostModel:
             pace=self.times.pace,
             p99_ratios=self.times.p99_ratios,
             gap_ratio=self.times.gap_ratio,
+            stream_seconds=self.times.stream_seconds,
             error_ratio=self._error_ratio,
             num_steps=self._num_steps,
         )
@@ -163,9 +175,15 @@ class CostModel:
             num_steps=self._num_steps,
         )
 
+    def _note_stream_step(self, expected: float) -> None:
+        known = self.times.stream_seconds
+        self.times.stream_seconds = known + (expected - known) / _STREAM_MEMORY if known < math.inf else expected
+
     def _judge(self, shape: StepShape, ratio: float) -> None:
         kind = shape.num_rows > shape.num_samples
         self._ratios[kind].add(ratio)
+        if kind:
+            self._late_ratios.add(ratio)
         self._prompt_steps_ratio += (kind - self._prompt_steps_ratio) / _SHARE_MEMORY
         # A stochastic median: each error moves it a little towards itself.
         step = 0.02 * max(self._error_ratio, 0.005)
@@ -216,7 +234,7 @@ class CostModel:
         # Where few steps have prompt rows, more of those few may be late before one gap in a hundred is.
         share = 1.0 - _LATE_GAPS_RATIO / max(_LATE_GAPS_RATIO, self._prompt_steps_ratio)
         share = min(_MAX_GAP_SHARE, max(_MIN_GAP_SHARE, share))
-        self.times.gap_ratio = self._ratios[1].quantile(share, UNKNOWN_P99_RATIO)
+        self.times.gap_ratio = self._late_ratios.quantile(share, UNKNOWN_P99_RATIO)
 
     def _forget_oldest(self) -> None:
         if len(self._cells) > _MAX_CELLS:

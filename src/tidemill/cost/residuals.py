@@ -4,7 +4,7 @@ import collections
 import math
 from bisect import bisect_left, insort
 
-_WINDOW = 1024
+WINDOW = 1024
 _MIN_KNOWN = 134
 """From so many on, the 99th percentile is one of them and not the largest."""
 _NUM_ASSUMED = 8
@@ -14,9 +14,10 @@ _QUANTILE = 0.9925
 
 
 class RatioWindow:
-    """The last `_WINDOW` ratios."""
+    """The last `size` ratios."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int = WINDOW) -> None:
+        self._size = size
         self._by_age: collections.deque[float] = collections.deque()
         self._by_size: list[float] = []
 
@@ -25,7 +26,7 @@ class RatioWindow:
 
     def add(self, ratio: float) -> None:
         """Take in the newest ratio and, when the window is full, drop the oldest."""
-        if len(self._by_age) == _WINDOW:
+        if len(self._by_age) == self._size:
             del self._by_size[bisect_left(self._by_size, self._by_age.popleft())]
         self._by_age.append(ratio)
         insort(self._by_size, ratio)

@@ -3,6 +3,8 @@
 Owns no sequence and no result: it moves sequences between the waiting and the running, which are the scheduler's.
 """
 
+from collections.abc import Iterable
+
 from tidemill.core.clock import Clock
 from tidemill.scheduler.admission import find_start
 from tidemill.scheduler.kv_cache import KVCache
@@ -14,6 +16,8 @@ from tidemill.scheduler.running_set import RunningSet
 from tidemill.scheduler.sequence import Sequence, SequenceStatus
 from tidemill.scheduler.step_counters import StepCounters
 from tidemill.scheduler.step_plan import StepPlan
+from tidemill.scheduler.step_sharing import StepSharing
+from tidemill.scheduler.turns import Turns
 from tidemill.scheduler.waiting_queue import WaitingQueue
 
 
@@ -28,6 +32,8 @@ class StepComposer:
         *,
         pacing: Pacing,
         order: PromptOrder,
+        sharing: StepSharing,
+        turns: Turns,
         places: Places,
         max_preemptions: int,
         clock: Clock,
@@ -37,6 +43,8 @@ class StepComposer:
         self._waiting = waiting
         self._pacing = pacing
         self._order = order
+        self._sharing = sharing
+        self._turns = turns
         self._places = places
         self._max_preemptions = max_preemptions
         self._clock = clock
@@ -45,48 +53,75 @@ class StepComposer:
     def compose(self, plan: StepPlan, counters: StepCounters) -> None:
         """Grant tokens within `plan`, and count in `counters` what happens on the way."""
         self._counters = counters
-        self._compute_prompts(plan, self._continue_streams(plan))
+        streams = [s for s in self._running if len(s.tokens) - s.num_computed <= 1]
+        prompts = [s for s in self._running if len(s.tokens) - s.num_computed > 1]
+        at_stake = self._at_stake(prompts)
+        sitting_out, is_streams_turn = self._turns.next(streams, at_stake, self._clock())
+        self._continue_streams(plan, [s for s in streams if s not in sitting_out])
+        if at_stake and not (is_streams_turn and plan.num_tokens):
+            self._compute_prompts(plan, prompts, at_stake, sitting_out)
+        if sitting_out and not self._sharing.has_begun:
+            plan.reopen()
+            self._continue_streams(plan, [s for s in streams if s in sitting_out])
 
-    def _continue_streams(self, plan: StepPlan) -> list[Sequence]:
-        """Those with one token to compute come first, so that no prompt holds up a stream; returns the other ones."""
-        prompts: list[Sequence] = []
-        for sequence in tuple(self._running):
-            if len(sequence.tokens) - sequence.num_computed > 1:
-                prompts.append(sequence)
-            elif sequence.status is SequenceStatus.RUNNING and plan.budget:
+    def _continue_streams(self, plan: StepPlan, streams: Iterable[Sequence]) -> None:
+        """Those with one token to compute come first, so that no prompt holds up a stream."""
+        for sequence in streams:
+            if plan.budget and _is_running(sequence):
                 self._continue(plan, sequence)
-        return prompts
 
-    def _compute_prompts(self, plan: StepPlan, prompts: list[Sequence]) -> None:
-        """Share what the step may hold beside its streams among running prompts and waiting ones, in their order."""
-        if not plan.budget or not (prompts or self._waiting):
-            return
+    def _at_stake(self, prompts: list[Sequence]) -> list[Sequence]:
+        """Running prompts, and the first of those that wait."""
+        if not (prompts or self._waiting):
+            return []
         self._order.begin_step()
-        self._limit_prompts(plan, prompts)
+        first = self._order.first_waiting(self._waiting, ())
+        return prompts if first is None else [*prompts, first]
+
+    def _compute_prompts(
+        self, plan: StepPlan, prompts: list[Sequence], at_stake: list[Sequence], sitting_out: set[Sequence]
+    ) -> None:
+        """Share what the step may hold beside its streams among running prompts and waiting ones, in their order."""
+        self._sharing.begin_step([s for s in plan.num_tokens if _is_running(s)], len(prompts) + len(self._waiting))
+        if not plan.budget:
+            return
+        self._limit_prompts(plan, prompts, at_stake, sitting_out)
         for sequence in sorted(prompts, key=self._order.rank):
             while plan.budget and self._is_overtaken(sequence) and self._admit_next(plan):
                 pass
-            if plan.budget and sequence.status is SequenceStatus.RUNNING:
-                self._continue(plan, sequence)
+            if plan.budget and _is_running(sequence) and self._may_join(plan, sequence):
+                self._compute_prompt(plan, sequence)
         while plan.budget and self._admit_next(plan):
             pass
 
-    def _limit_prompts(self, plan: StepPlan, prompts: list[Sequence]) -> None:
+    def _limit_prompts(
+        self, plan: StepPlan, prompts: list[Sequence], at_stake: list[Sequence], sitting_out: set[Sequence]
+    ) -> None:
         """Leave prompts what keeps streams within their time per token, and steps short beside a time to a token."""
-        streams = [sequence for sequence in plan.num_tokens if sequence.status is SequenceStatus.RUNNING]
-        first = self._order.first_waiting(self._waiting, ())
-        at_stake = prompts if first is None else [*prompts, first]
-        promised = [s.request.objectives.ttft_seconds for s in at_stake if s.first_token_at is None]
         now = self._clock()
         share = self._pacing.prompt_share(
-            streams,
+            [sequence for sequence in plan.num_tokens if _is_running(sequence)],
+            at_stake,
+            sitting_out=sitting_out,
             context=prompts[0].num_computed if prompts else 0,
-            ttft_seconds=min((seconds for seconds in promised if seconds is not None), default=None),
-            yields=bool(at_stake) and self._order.should_yield(min(at_stake, key=self._order.rank), now),
+            yields=self._order.should_yield(min(at_stake, key=self._order.rank), now),
             most=plan.budget,
             now=now,
         )
         plan.limit(share)
+
+    def _may_join(self, plan: StepPlan, sequence: Sequence, num_cached: int = 0) -> bool:
+        """Whether the step goes on with a prompt; else it ends here, with the prompts that it completes so far."""
+        if self._sharing.admits(sequence, max(sequence.num_computed, num_cached), plan.budget):
+            return True
+        plan.limit(0)
+        return False
+
+    def _compute_prompt(self, plan: StepPlan, sequence: Sequence) -> None:
+        """Grant a running prompt what there is for it."""
+        self._continue(plan, sequence)
+        if num_tokens := plan.num_tokens.get(sequence):
+            self._sharing.note(sequence, sequence.num_computed, num_tokens)
 
     def _is_overtaken(self, sequence: Sequence) -> bool:
         """Whether the first of the waiting goes before `sequence`, a running prompt."""
@@ -129,7 +164,7 @@ class StepComposer:
         if sequence is None:
             return False
         hit = find_start(self._kv, self._running, sequence, max_preemptions=limit)
-        if hit is None:
+        if hit is None or not self._may_join(plan, sequence, hit.num_blocks * self._kv.block_size):
             return False
         self._waiting.remove(sequence)
         self._order.note_start()
@@ -139,7 +174,7 @@ class StepComposer:
         sequence.num_computed = hit.num_blocks * self._kv.block_size
         self._note_start(sequence)
         self._running.add(sequence)
-        self._continue(plan, sequence)
+        self._compute_prompt(plan, sequence)
         return True
 
     def _next_with_place(self) -> Sequence | None:
@@ -161,3 +196,7 @@ class StepComposer:
         if self._kv.caches_prefixes:
             self._counters.num_prefix_queries += sequence.num_prompt_tokens
             self._counters.num_prefix_hits += sequence.num_computed
+
+
+def _is_running(sequence: Sequence) -> bool:
+    return sequence.status is SequenceStatus.RUNNING

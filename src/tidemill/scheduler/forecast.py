@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from tidemill.cost.step_shape import StepShape, streams_shape
 from tidemill.cost.step_times import StepTimes
-from tidemill.scheduler.pacing import ITL_TOLERANCE_RATIO, prompt_limit_seconds
+from tidemill.scheduler.pacing import ITL_TOLERANCE_RATIO, keeps_pace, prompt_limit_seconds
+from tidemill.scheduler.step_sharing import may_share
 
 MAX_STEPS = 256
 """Steps that are played one by one; what is left after them is reckoned to go on at the same pace."""
@@ -48,6 +49,8 @@ class StepLimits:
     max_num_seqs: int
     tpot_seconds: float | None
     ttft_seconds: float | None
+    keeps_promises: bool
+    """Whether everybody is promised something: then a step may end with the prompts it completes, see `StepSharing`."""
 
 
 class Forecast:
@@ -68,6 +71,8 @@ class Forecast:
         self._arriving: list[PromptAhead] = []
         self._filled = 0
         self._context = 0
+        self._yields = False
+        """Whether the prompts of the step that is being filled take turns with streams, see `Turns`."""
         self._step = 0
         self._num_played = 0
         self._chunks: dict[tuple[int, int, int, bool], int] = {}
@@ -83,15 +88,19 @@ class Forecast:
 
         Those it completes go on as streams. To be called before `complete`, if at all.
         """
-        shape = self._streams()
         taken: list[int] = []
         if prompts:
-            room = self._chunk(prompts[0].context, prompts[0].yields)
-            for prompt in prompts:
-                taken.append(min(prompt.num_tokens, room - sum(taken)))
-            shape = shape.with_prompt(sum(taken), prompts[0].context)
-            self._arriving = [p for p, num in zip(prompts, taken, strict=True) if num == p.num_tokens]
-        seconds = self._times.seconds(shape) if shape.num_rows else 0.0
+            self._yields = prompts[0].yields
+            room, self._context = self._chunk(prompts[0].context, prompts[0].yields), prompts[0].context
+            for index, prompt in enumerate(prompts):
+                if not self._may_join(prompt, room, num_behind=len(prompts) - index):
+                    room = self._filled
+                taken.append(min(prompt.num_tokens, room - self._filled))
+                self._filled += taken[-1]
+                if taken[-1] == prompt.num_tokens:
+                    self._arriving.append(prompt)
+        seconds = self._step_seconds(self._filled, self._context)
+        self._filled = 0
         self._pass(1)
         self._start_streams()
         return seconds, taken
@@ -106,6 +115,10 @@ class Forecast:
             if not prompt.has_place:
                 self._await_place()
                 self._num_prompts += 1
+            if self._filled and not self._may_join(
+                prompt, self._chunk(prompt.context, prompt.yields), num_behind=len(prompts) - index
+            ):
+                self._close_step()
             self._compute(prompt)
         if self._filled:
             self._close_step()
@@ -116,12 +129,13 @@ class Forecast:
         while left > 0:
             chunk = self._chunk(context, prompt.yields)
             if self._filled == 0 and left >= 2 * chunk:
+                self._yields = prompt.yields
                 num_steps = self._play_alike(left // chunk, chunk, context)
                 left -= num_steps * chunk
                 context += num_steps * chunk
                 continue
             if self._filled == 0:
-                self._context = context
+                self._context, self._yields = context, prompt.yields
             taken = min(left, max(0, chunk - self._filled))
             left -= taken
             context += taken
@@ -137,25 +151,42 @@ class Forecast:
         if not self._filled:
             self._close_step()
 
+    def _may_join(self, prompt: PromptAhead, room: int, *, num_behind: int) -> bool:
+        """Whether the step that is being filled, of `room` rows, goes on with `prompt`, as the scheduler would say."""
+        if not self._arriving or not self._limits.keeps_promises:
+            return True
+        if prompt.yields and not self._arriving[-1].yields:
+            return False
+        step = self._streams().with_prompt(self._filled, self._context)
+        shared = step.with_prompt(max(0, min(prompt.num_tokens, room - self._filled)), prompt.context)
+        num = len(self._arriving)
+        return may_share(self._times, self._streams(), step, shared, num_completed=num, num_behind=num_behind)
+
     def _play_alike(self, num_steps: int, chunk: int, context: int) -> int:
         """Up to `num_steps` steps with full chunks of one prompt, as long as no stream ends; how many it were."""
         until_end = self._ends[0] - self._step if self._ends else num_steps
         played = max(1, min(num_steps, until_end))
-        shape = self._streams().with_prompt(chunk, context + (played - 1) * chunk // 2)
-        self.seconds += played * self._times.seconds(shape)
+        self.seconds += played * self._step_seconds(chunk, context + (played - 1) * chunk // 2)
         self._pass(played)
         return played
 
     def _close_step(self) -> None:
-        shape = self._streams()
-        if self._filled:
-            shape = shape.with_prompt(self._filled, self._context)
-        if shape.num_rows:
-            self.seconds += self._times.seconds(shape)
+        self.seconds += self._step_seconds(self._filled, self._context)
         self._filled = 0
         self._pass(1)
         self._num_prompts -= len(self._arriving)
         self._start_streams()
+
+    def _step_seconds(self, num_tokens: int, context: int) -> float:
+        """The time of a step with so many prompt rows, and of the streams' where they take turns."""
+        times, streams = self._times, self._streams()
+        if num_tokens and self._takes_turns(self._yields):
+            return times.seconds(streams) + times.seconds(streams_shape(0, 0).with_prompt(num_tokens, context))
+        shape = streams.with_prompt(num_tokens, context) if num_tokens else streams
+        return times.seconds(shape) if shape.num_rows else 0.0
+
+    def _takes_turns(self, yields: bool) -> bool:
+        return yields and self._limits.keeps_promises and bool(self._ends)
 
     def _start_streams(self) -> None:
         """Those that were completed in the last step go on as streams."""
@@ -183,7 +214,7 @@ class Forecast:
             return False
         mean = self._num_tokens // len(self._ends) if self._ends else 0
         shape = streams_shape(num + 1, (num + 1) * mean)
-        return self._times.seconds(shape) > min(tpot, ITL_TOLERANCE_RATIO * tpot / self._times.p99_ratio(shape))
+        return not keeps_pace(self._times, shape, tpot)
 
     def _chunk(self, context: int, yields: bool) -> int:
         """The chunk beside the streams there are, as the scheduler would size it."""
@@ -207,6 +238,8 @@ class Forecast:
         )
         if limit is None:
             return most
+        if self._takes_turns(yields):
+            limit, streams = limit - times.seconds(streams), streams_shape(0, 0)
         return max(
             times.largest_chunk(streams, context=context, limit_seconds=limit, most=most),
             min(most, _LEAST_CHUNK_TOKENS),

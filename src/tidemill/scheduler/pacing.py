@@ -32,31 +32,45 @@ class Pacing:
         self.model = model
         self._num_steps_without_prompt = 0
 
+    def limit_seconds(
+        self, streams: Collection[Sequence], prompts: Iterable[Sequence], *, yields: bool, now: float
+    ) -> float | None:
+        """The time that a step of `streams` may take with rows of `prompts` beside them; None if any.
+
+        With `yields` others may come that go first.
+        """
+        promised = [s.request.objectives.ttft_seconds for s in prompts if s.first_token_at is None]
+        return prompt_limit_seconds(
+            self.model.times,
+            shape_of(streams),
+            tpot_limit_seconds=self._gap_seconds(streams, now),
+            ttft_seconds=min((seconds for seconds in promised if seconds is not None), default=None),
+            yields=yields,
+        )
+
     def prompt_share(
         self,
         streams: Collection[Sequence],
+        prompts: Iterable[Sequence],
         *,
+        sitting_out: Collection[Sequence] = (),
         context: int,
-        ttft_seconds: float | None,
         yields: bool,
         most: int,
         now: float,
     ) -> int:
-        """How many prompt rows, up to `most`, go beside `streams`; the first prompt has `context` positions computed.
+        """How many rows of `prompts`, up to `most`, go beside `streams`; the first has `context` positions computed.
 
-        `ttft_seconds` is the shortest time to the first token that is at stake; with `yields` others may come that go
-        first. To be asked once a step, and only when a prompt wants rows.
+        Streams that are `sitting_out` have the next step: both together keep within the limit. To be asked once a step,
+        and only when a prompt wants rows.
         """
+        everybody = (*streams, *sitting_out)
         times, shape = self.model.times, shape_of(streams)
-        limit = prompt_limit_seconds(
-            times,
-            shape,
-            tpot_limit_seconds=self._gap_seconds(streams, now),
-            ttft_seconds=ttft_seconds,
-            yields=yields,
-        )
+        limit = self.limit_seconds(everybody, prompts, yields=yields, now=now)
         if limit is None or not self.model.is_calibrated:
             return most
+        if sitting_out:
+            limit -= times.seconds(shape_of(everybody))
         chunk = times.largest_chunk(shape, context=context, limit_seconds=limit, most=most)
         if chunk < min(most, _MIN_CHUNK_TOKENS):
             self._num_steps_without_prompt += 1
@@ -77,8 +91,7 @@ class Pacing:
         num = len(running) + 1 + num_spare
         num_tokens = sum(len(s.tokens) for s in running) + len(candidate.tokens) * (1 + num_spare)
         shape = streams_shape(num, num_tokens + num * _GROWTH_TOKENS)
-        times = self.model.times
-        return times.seconds(shape) <= min(tpot, ITL_TOLERANCE_RATIO * tpot / times.p99_ratio(shape))
+        return keeps_pace(self.model.times, shape, tpot)
 
     def _gap_seconds(self, streams: Iterable[Sequence], now: float) -> float | None:
         """The time that streams leave a step on average: the least of any; None if nothing is promised to them."""
@@ -110,12 +123,22 @@ def prompt_limit_seconds(
     never so short that the constant part of a step outweighs what it gets done. Steps that yield are about that short.
     """
     limits = [] if tpot_limit_seconds is None else [tpot_limit_seconds]
-    floor = times.seconds(streams if streams.num_rows else streams_shape(1, 1))
+    floor = floor_seconds(times, streams)
     if yields:
         limits.append(_FLOORS_PER_YIELDING_STEP * floor)
     if ttft_seconds is not None:
         limits.append(max(ttft_seconds / _STEPS_PER_TTFT, _FLOORS_PER_STEP * floor))
     return min(limits, default=None)
+
+
+def keeps_pace(times: StepTimes, streams: StepShape, tpot_seconds: float) -> bool:
+    """Whether steps of `streams` alone keep a time per token, on average and at the 99th percentile of gaps."""
+    return times.seconds(streams) <= tpot_seconds and times.late_seconds(streams) <= ITL_TOLERANCE_RATIO * tpot_seconds
+
+
+def floor_seconds(times: StepTimes, streams: StepShape) -> float:
+    """The mean time of a step of `streams` without a prompt, what each further step costs; of a lone one if none is."""
+    return times.seconds(streams if streams.num_rows else streams_shape(1, 1))
 
 
 def shape_of(streams: Collection[Sequence]) -> StepShape:

@@ -21,6 +21,8 @@ class PromptOrder:
 
     def __init__(self, shares: FairShare, *, guards_oldest: bool) -> None:
         self._shares = shares
+        self.keeps_promises = guards_oldest
+        """Whether everybody is promised something."""
         self._guards_oldest = guards_oldest
         self._num_steps = 0
         self._num_started = 0
@@ -37,10 +39,17 @@ class PromptOrder:
 
     def rank(self, sequence: Sequence) -> Rank:
         """Where `sequence` stands; the smallest goes first."""
-        priority, arrival, order = sequence.urgency
-        if self._is_guarded:
-            priority = 0
-        return priority, self._shares.is_in_debt(sequence.request.tenant), sequence.due, arrival, order
+        _, arrival, order = sequence.urgency
+        return *self.class_of(sequence), sequence.due, arrival, order
+
+    def class_of(self, sequence: Sequence) -> tuple[int, bool]:
+        """What counts before any due time: priority, then whether the tenant is beyond its share; smallest first."""
+        priority = 0 if self._is_guarded else sequence.urgency[0]
+        return priority, self.is_in_debt(sequence)
+
+    def is_in_debt(self, sequence: Sequence) -> bool:
+        """Whether the tenant of `sequence` is beyond its share."""
+        return self._shares.is_in_debt(sequence.request.tenant)
 
     def should_yield(self, sequence: Sequence, now: float) -> bool:
         """Whether the steps of this prompt should be short, since others than its tenant may come and go before it."""

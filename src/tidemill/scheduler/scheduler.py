@@ -24,7 +24,9 @@ from tidemill.scheduler.running_set import RunningSet
 from tidemill.scheduler.sequence import Sequence, SequenceRequest, SequenceStatus, announcement, new_sequence
 from tidemill.scheduler.step_counters import StepCounters
 from tidemill.scheduler.step_plan import StepPlan
+from tidemill.scheduler.step_sharing import StepSharing
 from tidemill.scheduler.stopping import Stop, first_stop
+from tidemill.scheduler.turns import Turns
 from tidemill.scheduler.waiting_queue import WaitingQueue
 
 
@@ -66,6 +68,7 @@ class Scheduler:
         check_capacity(self._kv, max_model_len)
         self._shares = FairShare(quantum=settings.max_num_batched_tokens)
         self._pacing = Pacing(costs or CostModel())
+        order = PromptOrder(self._shares, guards_oldest=guards_oldest)
         self._waiting = WaitingQueue(self._shares)
         self._running = RunningSet()
         self._composer = StepComposer(
@@ -73,7 +76,9 @@ class Scheduler:
             self._running,
             self._waiting,
             pacing=self._pacing,
-            order=PromptOrder(self._shares, guards_oldest=guards_oldest),
+            order=order,
+            sharing=StepSharing(self._pacing.model, order),
+            turns=Turns(self._pacing, order),
             places=Places(settings.max_num_seqs, self._shares, self._pacing),
             max_preemptions=settings.max_preemptions,
             clock=clock,

@@ -8,6 +8,7 @@ class StepPlan:
 
     def __init__(self, budget: int) -> None:
         self.budget = budget
+        self._num_kept_back = 0
         self.num_tokens: dict[Sequence, int] = {}
         self.is_short_of_blocks = False
         """Whether a running sequence got fewer tokens than its budget allowed, or was preempted, for want of blocks."""
@@ -20,7 +21,14 @@ class StepPlan:
 
     def limit(self, num_tokens: int) -> None:
         """Leave no more than `num_tokens` for what is granted from now on."""
-        self.budget = min(self.budget, num_tokens)
+        left = min(self.budget, num_tokens)
+        self._num_kept_back += self.budget - left
+        self.budget = left
+
+    def reopen(self) -> None:
+        """Give out again what `limit` kept back."""
+        self.budget += self._num_kept_back
+        self._num_kept_back = 0
 
     def withdraw(self, sequence: Sequence) -> None:
         """Take back what `sequence` was granted, if anything."""

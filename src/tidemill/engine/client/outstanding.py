@@ -1,6 +1,6 @@
 """What the engine has of this client, seen from here: a mirror of its sequences, as far as frames tell."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 
@@ -129,14 +129,20 @@ class OutstandingSequences:
         mean = self._mean_output_tokens
         return max(1, min(left, round(mean - num_output_tokens if num_output_tokens < mean else mean)))
 
-    def streams(self) -> list[StreamAhead]:
-        """Those with a first token."""
+    def debtors(self, tenant: str) -> set[str]:
+        """Tenants beyond their share, whose streams sit out beside a prompt of `tenant` (`scheduler.turns`)."""
+        if not self.guards or self.shares.is_in_debt(tenant):
+            return set()
+        return {name for name in {s.tenant for s in self} if self.shares.is_in_debt(name)}
+
+    def streams(self, without: Collection[str] = ()) -> list[StreamAhead]:
+        """Those with a first token, of tenants that are not in `without`."""
         return [
             StreamAhead(
                 s.num_prompt_tokens + s.num_output_tokens, self.expected_tokens(s.max_new_tokens, s.num_output_tokens)
             )
             for s in self
-            if s.is_stream
+            if s.is_stream and s.tenant not in without
         ]
 
     def prompts(self) -> list[OutstandingSequence]:

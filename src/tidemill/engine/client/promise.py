@@ -50,7 +50,7 @@ class Promise:
         self._prefixes: KnownPrefixes | None = None
         self._ratios = (RatioWindow(), RatioWindow())
         """Of tenants within their share, and of those beyond it, who may be overtaken."""
-        self._overhead_seconds = 0.001
+        self._overhead_seconds = [0.001, 0.001]
         self._step_began_at = 0.0
         """When the engine began the step it is making, as far as can be told from here."""
 
@@ -136,7 +136,7 @@ class Promise:
         ]
         forecast, left_of_step, before = self._ahead_of(rank, times, offer, now)
         seconds = left_of_step + forecast.complete([*before, *own])
-        ttft = now - offer.arrival + seconds + self._overhead_seconds
+        ttft = now - offer.arrival + seconds + self._overhead_seconds[yields]
         num_all = len(sequences) + len(own)
         num_tokens = sequences.num_tokens() + sum(p.num_tokens for p in offer.prompts)
         num = min(num_all, self._settings.scheduler.max_num_seqs)
@@ -164,6 +164,11 @@ class Promise:
         num_other_places = sum(s.num_computed > 0 and sequences.rank_of(s) >= rank for s in prompts)
         forecast = Forecast(times, self._limits(times, offer), sequences.streams(), num_other_places=num_other_places)
         step_seconds, taken = forecast.under_way([sequences.prompt_of(s, now) for s in in_step])
+        if debtors := sequences.debtors(offer.tenant):
+            # Their prompts and streams take turns, in steps about as long as one of streams; then all of them sit out.
+            step_seconds = min(step_seconds, forecast.decode_seconds())
+            streams = sequences.streams(without=debtors)
+            forecast = Forecast(times, self._limits(times, offer), streams, num_other_places=num_other_places)
         left_of_step = max(0.0, step_seconds - (now - self._step_began_at)) if len(sequences) else 0.0
         done = {s.sequence_id: num for s, num in zip(in_step, taken, strict=True)}
         before = [
@@ -284,7 +289,8 @@ class Promise:
         self._ratios[sequence.yields].add(max(0.01, min(100.0, ttft_seconds / predicted)))
         # A stochastic median of what no step explains: tokenizing, sockets, this event loop.
         step = _OVERHEAD_STEP_SECONDS if ttft_seconds > predicted else -_OVERHEAD_STEP_SECONDS
-        self._overhead_seconds = min(_MAX_OVERHEAD_SECONDS, max(0.0, self._overhead_seconds + step))
+        overhead = self._overhead_seconds[sequence.yields] + step
+        self._overhead_seconds[sequence.yields] = min(_MAX_OVERHEAD_SECONDS, max(0.0, overhead))
 
     def _limits(self, times: StepTimes, offer: Offer) -> StepLimits:
         tpots = [s.objectives.tpot_seconds for s in self._sequences if s.is_stream]
@@ -295,6 +301,7 @@ class Promise:
             max_num_seqs=scheduling.max_num_seqs,
             tpot_seconds=_least(keepable(times, [*tpots, offer.objectives.tpot_seconds])),
             ttft_seconds=_least([*ttfts, offer.objectives.ttft_seconds]),
+            keeps_promises=self._sequences.guards,
         )
 
 
