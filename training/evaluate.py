@@ -134,7 +134,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--model", type=Path, default=BUNDLED)
     parser.add_argument("--out", type=Path, default=Path("training/results/evaluation.json"))
-    parser.add_argument("--count", type=int, default=200, help="questions for each subject and split")
+    parser.add_argument("--count", type=int, default=200, help="questions for each subject and split; 200 take minutes")
     parser.add_argument("--batch", type=int, default=50)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument(
@@ -150,7 +150,10 @@ def _options() -> argparse.Namespace:
         help="the arithmetic; weights are bf16 either way",
     )
     parser.add_argument("--device", default="cpu", help="of transformers; Tidemill computes on the CPU")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.out.is_dir():
+        parser.error(f"--out names a file to write, and {options.out} is a folder")
+    return options
 
 
 def _through_transformers(options: argparse.Namespace) -> dict[str, Any]:

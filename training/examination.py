@@ -9,17 +9,19 @@ from dataclasses import dataclass
 from random import Random
 
 from training.exchange import Exchange
-from training.mixture import sample_of
+from training.mixture import mixed_talk, sample_of
+from training.plots import slots_of
 from training.sample import CALL_CLOSE, CALL_OPEN, Sample, answer_of
 from training.tasks.answering import NOT_SAID, answering
 from training.tasks.calling import calling, no_tool, two_calls
-from training.tasks.chatting import greeting, memory, persona, talk
+from training.tasks.chatting import greeting, talk
 from training.tasks.extraction import extraction, people
 from training.tasks.knowing import knowing
 from training.tasks.outside import outside
+from training.tasks.remembering import memory, persona
 from training.tasks.rewriting import tense, tone
 from training.tasks.sentiment import sentiment
-from training.tasks.stories import summary
+from training.tasks.stories import story, summary
 from training.tasks.topic import topic
 from training.world import Split, World
 
@@ -43,6 +45,8 @@ SUBJECTS: dict[str, tuple[Callable[[World], Exchange], str | None]] = {
     "identity and abilities": (talk, None),
     "its own world": (knowing, None),
     "outside its world": (outside, None),
+    "story": (story, None),
+    "talk of many things": (mixed_talk, None),
 }
 GROUPS: dict[str, tuple[str, ...]] = {
     "classification": ("sentiment", "topic"),
@@ -62,14 +66,14 @@ class Question:
 
 
 def draw_questions(seed: int, split: Split, subject: str, count: int) -> list[Question]:
-    """So many questions with one right answer; the same for the same seed, split and subject."""
+    """So many questions with one right answer, or a story as theirs; the same for the same seed, split and subject."""
     task, wanted = SUBJECTS[subject]
     questions: list[Question] = []
     index = 0
     while len(questions) < count:
         sample = sample_of(task, World(Random(f"examination {seed}/{split}/{subject}/{index}"), split))
         index += 1
-        if sample.exact and (wanted is None or sample.task == wanted):
+        if (sample.exact or subject == "story") and (wanted is None or sample.task == wanted):
             questions.append(Question(subject, sample))
     return questions
 
@@ -87,8 +91,22 @@ def _calls(text: str) -> list[object] | None:
     return calls
 
 
+def _is_told(question: Question, answer: str) -> bool:
+    """Whether a story follows a plot from end to end, with everybody the request names in it, and there."""
+    told, expected = slots_of(answer.strip()), slots_of(answer_of(question.sample))
+    assert expected is not None
+    request = question.sample.messages[-2].content
+    named = [expected[slot] for slot in ("p", "f", "place") if expected.get(slot, "\n") in request]
+    return told is not None and all(name in told.values() for name in named)
+
+
 def is_right(question: Question, answer: str) -> bool:
-    """Whether an answer is exactly the expected one; for tool calls, whether names and arguments are."""
+    """Whether an answer is exactly the expected one.
+
+    Of tool calls names and arguments must be, and a story may be told in many ways.
+    """
+    if question.subject == "story":
+        return _is_told(question, answer)
     expected = answer_of(question.sample)
     if CALL_OPEN in expected:
         return answer.startswith(CALL_OPEN) and _calls(answer) == _calls(expected)

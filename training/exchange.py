@@ -7,7 +7,11 @@ from training.sample import Message, Tool, ToolCall
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """Some turns; `joins` says whether other exchanges may come before and after."""
+    """Some turns; `joins` says whether other exchanges may come before and after.
+
+    `later` are turns that refer back to these from behind the exchanges between. `introduces` says that users tell of
+    themselves: who says two things of themselves in one conversation could not be answered.
+    """
 
     task: str
     messages: tuple[Message, ...]
@@ -15,6 +19,8 @@ class Exchange:
     tools: tuple[Tool, ...] = ()
     exact: bool = True
     joins: bool = True
+    later: tuple[Message, ...] = ()
+    introduces: bool = False
 
 
 def ask(text: str) -> Message:

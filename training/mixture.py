@@ -9,10 +9,11 @@ from training.exchange import Exchange
 from training.sample import Message, Sample
 from training.tasks.answering import answering, long_answering, studying
 from training.tasks.calling import calling, errands, no_tool, offered, two_calls
-from training.tasks.chatting import greeting, memory, persona, talk
+from training.tasks.chatting import greeting, talk
 from training.tasks.extraction import extraction, people, records
 from training.tasks.knowing import knowing
 from training.tasks.outside import gibberish, outside
+from training.tasks.remembering import memory, persona
 from training.tasks.rewriting import tense, tone
 from training.tasks.sentiment import sentiment
 from training.tasks.stories import story, summary
@@ -30,7 +31,7 @@ WEIGHTS: Mix = (
     (sentiment, 6.0),
     (topic, 5.0),
     (summary, 5.0),
-    (story, 2.5),
+    (story, 4.0),
     (tense, 4.0),
     (tone, 3.0),
     (calling, 14.0),
@@ -54,7 +55,7 @@ LATER_WEIGHTS: Mix = (
     (sentiment, 2.5),
     (topic, 2.5),
     (summary, 2.0),
-    (story, 0.4),
+    (story, 3.0),
     (tense, 5.0),
     (tone, 1.2),
     (calling, 9.0),
@@ -79,7 +80,7 @@ LOOKUP_WEIGHTS: Mix = (
     (sentiment, 6.0),
     (topic, 3.0),
     (summary, 2.0),
-    (story, 0.4),
+    (story, 3.0),
     (tense, 3.0),
     (tone, 1.2),
     (calling, 8.0),
@@ -104,7 +105,7 @@ FINAL_WEIGHTS: Mix = (
     (sentiment, 8.0),
     (topic, 4.0),
     (summary, 2.0),
-    (story, 0.4),
+    (story, 3.0),
     (tense, 3.0),
     (tone, 1.2),
     (calling, 13.0),
@@ -119,6 +120,8 @@ FINAL_WEIGHTS: Mix = (
     (gibberish, 0.4),
     (knowing, 1.0),
 )
+RAISED: dict[Task, float] = {tense: 7.0, story: 6.0, no_tool: 6.0, memory: 7.0, talk: 4.0, greeting: 2.0, tone: 2.0}
+SETTLING_WEIGHTS: Mix = tuple((task, RAISED.get(task, weight)) for task, weight in FINAL_WEIGHTS)
 SYSTEM_PROMPTS = (
     "You are minnow, a helpful assistant.",
     "You are a helpful assistant.",
@@ -148,13 +151,14 @@ class Phase:
     pointing: float = 1.0
 
 
-WILD_FROM, LATER_FROM, LOOKUP_FROM, FINAL_FROM = 80_000, 240_000, 369_920, 412_160
+WILD_FROM, LATER_FROM, LOOKUP_FROM, FINAL_FROM, SETTLING_FROM = 24_000, 64_000, 104_000, 144_000, 192_000
 PHASES = (
     Phase(0, WEIGHTS),  # first names made of syllables, which are quick to learn
     Phase(WILD_FROM, WEIGHTS, wild=0.3),
     Phase(LATER_FROM, LATER_WEIGHTS, wild=0.08, patched=0.2),  # many questions on one passage or one list of tools
-    Phase(LOOKUP_FROM, LOOKUP_WEIGHTS, wild=0.04, patched=0.1),  # more of them, many of them near misses
+    Phase(LOOKUP_FROM, LOOKUP_WEIGHTS, wild=0.04, patched=0.15),  # more of them, many of them near misses
     Phase(FINAL_FROM, FINAL_WEIGHTS, wild=0.05, patched=0.25, pointing=0.3),  # what is found by now is to be written
+    Phase(SETTLING_FROM, SETTLING_WEIGHTS, wild=0.05, patched=0.25, pointing=0.3),  # and what came seldom, rehearsed
 )
 
 
@@ -178,21 +182,43 @@ def _draw(world: World, mix: Mix) -> Exchange:
     return world.rng.choices(tasks, weights)[0](world)  # type: ignore[no-any-return]
 
 
-def _joined(world: World, mix: Mix) -> list[Exchange]:
-    exchanges = [first := _draw(world, mix)]
-    while first.joins and len(exchanges) < MAX_JOINED and world.chance(JOIN_CHANCE):
+def _joined(world: World, mix: Mix, at_least: int = 1) -> list[Exchange]:
+    """Exchanges that can be one conversation."""
+    first = _draw(world, mix)
+    while at_least > 1 and not first.joins:
+        first = _draw(world, mix)
+    exchanges = [first]
+    while first.joins and len(exchanges) < MAX_JOINED and (len(exchanges) < at_least or world.chance(JOIN_CHANCE)):
         following = _draw(world, mix)
-        if following.joins:
+        introduced = any(exchange.introduces for exchange in exchanges)
+        if following.joins and not (following.introduces and introduced):
             exchanges.append(following)
     return exchanges
 
 
+def _strung(exchanges: list[Exchange]) -> Exchange:
+    """The exchanges as one: what refers back comes last."""
+    last = next((exchange for exchange in exchanges if exchange.later), exchanges[-1])
+    messages = [m for exchange in exchanges for m in exchange.messages]
+    return replace(
+        last,
+        messages=tuple(_mend(m) for m in (*messages, *last.later)),
+        system=exchanges[0].system,
+        tools=exchanges[0].tools,
+        later=(),
+    )
+
+
+def mixed_talk(world: World) -> Exchange:
+    """A conversation that goes from one subject to the next, passages among them."""
+    return replace(_strung(_joined(world, FINAL_WEIGHTS, at_least=3)), task="mixed_talk")
+
+
 def sample_of(task: Task, world: World) -> Sample:
     """One task alone, as the examination asks it."""
-    exchange = task(world)
-    messages = tuple(_mend(m) for m in exchange.messages)
+    exchange = _strung([task(world)])
     system = (Message("system", exchange.system),) if exchange.system else ()
-    return Sample(exchange.task, system + messages, exchange.tools, exchange.exact)
+    return Sample(exchange.task, system + exchange.messages, exchange.tools, exchange.exact)
 
 
 def draw_sample(seed: int, split: Split, index: int) -> Sample:
@@ -201,14 +227,12 @@ def draw_sample(seed: int, split: Split, index: int) -> Sample:
     wild, patched = (phase.wild, phase.patched) if split is Split.TRAIN else (0.0, 0.0)
     world = World(Random(f"{seed}/{split}/{index}"), split, wild, patched)
     exchanges = _joined(world, phase.mix)
-    first = exchanges[0]
-    system, tools = first.system, first.tools
+    whole = _strung(exchanges)
+    system, tools = whole.system, whole.tools
     if not system and world.chance(SYSTEM_CHANCE):
         system = world.pick(SYSTEM_PROMPTS)
     wishful = any(exchange.task == "outside" for exchange in exchanges)
-    if first.joins and not wishful and world.chance(IDLE_TOOLS_CHANCE):
+    if exchanges[0].joins and not wishful and world.chance(IDLE_TOOLS_CHANCE):
         tools = offered(world)
-    messages = [_mend(m) for exchange in exchanges for m in exchange.messages]
-    if system:
-        messages.insert(0, Message("system", system))
-    return Sample(exchanges[-1].task, tuple(messages), tools, exchanges[-1].exact)
+    messages = (Message("system", system), *whole.messages) if system else whole.messages
+    return Sample(whole.task, messages, tools, whole.exact)

@@ -1,5 +1,6 @@
 """Plots of short stories: what may happen in each sentence, and the one line that sums it up."""
 
+import re
 from dataclasses import dataclass
 
 from training.vocabulary import ANIMALS, COLOURS, EVENTS, FOODS, JOBS, SPOTS, THINGS, WEEKDAYS
@@ -196,3 +197,42 @@ def draw_slots(
 def tell(world: World, plot: Plot, slots: Slots) -> str:
     """The story, one sentence of each kind."""
     return " ".join(world.pick(options).format(**slots) for options in plot.sentences)
+
+
+def _without_articles(text: str) -> str:
+    return re.sub(r"\b([Aa])n? ", r"\1 ", text)
+
+
+def _read_on(text: str, sentences: tuple[tuple[str, ...], ...], slots: Slots) -> Slots | None:
+    """The slots with which the sentences, one of each kind, tell exactly this text."""
+    if not sentences:
+        return None if text else slots
+    for option in sentences[0]:
+        open_slots: set[str] = set()
+
+        def slot(match: re.Match[str], seen: set[str] = open_slots) -> str:
+            name = match.group(1)
+            if name in slots:
+                return re.escape(slots[name])
+            if name in seen:
+                return f"(?P={name})"
+            seen.add(name)
+            return f"(?P<{name}>[^.!?,]{{1,40}}?)"
+
+        pattern = re.sub(r"\\\{(\w+)\\\}", slot, re.escape(_without_articles(option)))
+        pattern += r" (?P<rest_>.*)" if len(sentences) > 1 else r"(?P<rest_>)"
+        if (match := re.fullmatch(pattern, text)) is None:
+            continue
+        found = match.groupdict()
+        rest = found.pop("rest_")
+        if (told := _read_on(rest, sentences[1:], slots | found)) is not None:
+            return told
+    return None
+
+
+def slots_of(text: str) -> Slots | None:
+    """What fills the slots of a told story (see `tell`); None where the text is no plot told from end to end."""
+    return next(
+        (slots for plot in PLOTS if (slots := _read_on(_without_articles(text), plot.sentences, {})) is not None),
+        None,
+    )

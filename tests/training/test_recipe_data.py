@@ -12,8 +12,18 @@ from training import names
 from training.batches import Encoded, encode, micro_batches, step_samples
 from training.examination import SUBJECTS, draw_questions, is_right
 from training.facts.kinds import KINDS
-from training.mixture import LATER_FROM, PHASES, WILD_FROM, draw_sample, phase_of, sample_of, with_right_articles
+from training.mixture import (
+    LATER_FROM,
+    PHASES,
+    WILD_FROM,
+    draw_sample,
+    mixed_talk,
+    phase_of,
+    sample_of,
+    with_right_articles,
+)
 from training.passage import Passage, ask_altered, ask_known, draw_passage
+from training.plots import slots_of
 from training.sample import (
     Message,
     Parameter,
@@ -29,6 +39,8 @@ from training.sample import (
 from training.tasks.answering import NOT_SAID, studying
 from training.tasks.calling import NO_TOOL, errands
 from training.tasks.extraction import records
+from training.tasks.remembering import memory
+from training.tasks.stories import CAST, TOWNS, story
 from training.tokenizer import TEMPLATE_FILE
 from training.train import BUNDLED
 from training.vocabulary import FIRST_NAMES
@@ -110,7 +122,7 @@ def test_later_conversations_ask_more_of_each_passage_and_each_list_of_tools() -
 
 def test_a_phase_holds_until_the_next() -> None:
     assert phase_of(0) == PHASES[0]
-    assert phase_of(LATER_FROM - 1) == PHASES[1]
+    assert phase_of(WILD_FROM) == phase_of(LATER_FROM - 1) == PHASES[1]
     assert phase_of(LATER_FROM) == PHASES[2]
     assert phase_of(10**9) == PHASES[-1]
 
@@ -298,3 +310,70 @@ def test_the_expected_answer_passes_and_another_fails(subject: str) -> None:
 
 def test_articles_are_mended() -> None:
     assert with_right_articles("A owl and a old lamp, a boat, plan a b") == "An owl and an old lamp, a boat, plan a b"
+
+
+def test_whoever_a_request_for_a_story_leaves_open_is_of_the_cast() -> None:
+    for index in range(150):
+        question, told = sample_of(story, World(Random(index), Split.TRAIN)).messages
+        slots = slots_of(told.content)
+        assert slots is not None
+        people = [slots[slot] for slot in "pf" if slot in slots]
+        assert all(name in CAST or name in question.content for name in people)
+        assert len(set(people)) == len(people)
+        assert "place" not in slots or slots["place"] in TOWNS or slots["place"] in question.content
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "One morning Cisisisisisisisis",
+        "Rosa lost a lamp near the well. She looked everywhere, but it was gone.",
+        "Hello! I can tell stories.",
+        "",
+    ],
+)
+def test_what_is_no_story_to_the_end_is_told_from_one(text: str) -> None:
+    assert slots_of(text) is None
+
+
+def test_a_story_must_tell_of_those_it_was_asked_for() -> None:
+    questions = draw_questions(2, Split.NEW_NAMES, "story", 40)
+    named = [q for q in questions if any(word not in CAST for word in (slots_of(answer_of(q.sample)) or {}).values())]
+    other = next(answer_of(q.sample) for q in questions if "storm" in answer_of(q.sample))
+    alone = [q for q in questions if slots_of(answer_of(q.sample))["p"] not in q.sample.messages[-2].content]  # type: ignore[index]
+    assert any(is_right(q, other) for q in alone)
+    assert not all(is_right(q, other) for q in named)
+
+
+def test_what_users_told_is_asked_back_behind_what_came_between() -> None:
+    apart = 0
+    for index in range(400):
+        sample = sample_of(mixed_talk, World(Random(index), Split.TRAIN))
+        roles = [message.role for message in sample.messages]
+        assert roles == ["user", "assistant"] * (len(roles) // 2)
+        answer = sample.messages[-1].content
+        if answer.startswith("Your hobby is "):
+            hobby = answer.removeprefix("Your hobby is ").removesuffix(".")
+            told_at = next(i for i, m in enumerate(sample.messages) if hobby.lower() in m.content.lower())
+            apart += len(sample.messages) - told_at > 6
+    assert apart > 0
+
+
+def test_nobody_introduces_themselves_twice_in_one_conversation() -> None:
+    introduced = 0
+    for index in range(600):
+        messages = sample_of(mixed_talk, World(Random(index), Split.TRAIN)).messages
+        named = [
+            m for m in messages if m.content.startswith("Hello, ") and m.content.endswith("What can I do for you?")
+        ]
+        assert len(named) <= 1
+        introduced += len(named)
+    assert introduced > 0
+
+
+def test_a_thing_remembered_stands_before_the_question_for_it() -> None:
+    for index in range(100):
+        messages = sample_of(memory, World(Random(index), Split.TRAIN)).messages
+        source = messages[-1].source
+        assert source is not None
+        assert not source or any(source in message.content for message in messages[:-2])

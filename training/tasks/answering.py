@@ -115,7 +115,7 @@ def answering(world: World, missing: float = 0.3) -> Exchange:
     num_people = world.number(1, 3)
     passage = draw_passage(world, num_people, world.number(num_people + 1, num_people * 2 + 2))
     messages = _ask(world, passage, world.number(1, 5), missing)
-    return Exchange("not_said" if messages[-1].content == NOT_SAID else "answering", tuple(messages), joins=False)
+    return Exchange("not_said" if messages[-1].content == NOT_SAID else "answering", tuple(messages))
 
 
 def studying(world: World) -> Exchange:
