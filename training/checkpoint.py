@@ -71,7 +71,6 @@ def find(path: Path) -> Path | None:
 def load_progress(folder: Path) -> Progress:
     """How far a checkpoint had come."""
     values = json.loads((folder / "progress.json").read_text())
-    values.setdefault("num_conversations", values["num_steps"] * 64)  # not written down before, and always so many
     return replace(Progress(**values), shape=Shape(**values["shape"]))
 
 

@@ -65,7 +65,7 @@ def run(trainer: Trainer, files: Files, num_steps: int) -> None:
 
 
 def main() -> None:
-    """Train minnow, or go on training it: a plateau of steps at full rate, then steps of falling rates."""
+    """Train minnow, or go on training it: a plateau of steps at full rate, falling rates, and a second, lower fall."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument(
         "--out", type=Path, default=DEFAULT_OUT, help="checkpoints and curve; an existing one is resumed"
@@ -73,10 +73,17 @@ def main() -> None:
     parser.add_argument("--start-from", type=Path, help="checkpoint to branch off, when --out holds none")
     parser.add_argument("--tokenizer", type=Path, default=BUNDLED / "tokenizer.json")
     parser.add_argument(
-        "--steps", type=int, default=6_000, help="steps at full rate from the very beginning; 0 to branch"
+        "--steps", type=int, default=2_000, help="steps at full rate from the very beginning; 0 to branch"
     )
-    parser.add_argument("--decay-steps", type=int, default=600, help="steps of falling rates after those; 0 for none")
+    parser.add_argument("--decay-steps", type=int, default=4_000, help="steps of falling rates after those; 0 for none")
     parser.add_argument("--decay-start-ratio", type=float, default=1.0, help="share of the rates the fall starts from")
+    parser.add_argument(
+        "--settle-steps",
+        type=int,
+        default=1_800,
+        help="steps of a second fall, if the first began at --steps; 0 for none",
+    )
+    parser.add_argument("--settle-start-ratio", type=float, default=0.35, help="as --decay-start-ratio")
     parser.add_argument("--save-every", type=int, default=250)
     parser.add_argument("--keep-every", type=int, default=2_000)
     parser.add_argument("--curve-every", type=int, default=10)
@@ -101,6 +108,9 @@ def main() -> None:
     if arguments.decay_steps:
         trainer.decay(arguments.decay_steps, arguments.decay_start_ratio)
         run(trainer, files, trainer.last_step)
+        if arguments.settle_steps and trainer.progress.decay_from == arguments.steps:
+            trainer.settle(arguments.settle_steps, arguments.settle_start_ratio)
+            run(trainer, files, trainer.last_step)
 
 
 if __name__ == "__main__":

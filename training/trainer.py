@@ -95,6 +95,12 @@ class Trainer:
                 decay_start_ratio=start_ratio,
             )
 
+    def settle(self, num_steps: int, start_ratio: float) -> None:
+        """When the rates have fallen to nothing, let them fall a second time, from a share of the plateau's."""
+        assert self.progress.num_steps == self.last_step
+        self.progress = replace(self.progress, decay_from=None)
+        self.decay(num_steps, start_ratio)
+
     @property
     def last_step(self) -> int:
         """The step at which the rates will have fallen to nothing; only once they fall."""

@@ -10,16 +10,13 @@ from safetensors import safe_open
 from tokenizers import Tokenizer
 
 from training import checkpoint, curve
-from training.batches import micro_batches, step_samples
 from training.checkpoint import Progress
 from training.energy import WATTS_PER_CORE, cost_of
 from training.export import export, llama_config
-from training.model import Minnow, Shape, attend, rotary
+from training.model import Minnow, Shape, attend
 from training.optimizer import orthogonalise
-from training.soften import score_spreads, soften
 from training.train import BUNDLED, Files, run
 from training.trainer import Recipe, Trainer, rate_ratio
-from training.world import Split
 
 MICRO = Recipe(
     shape=Shape(hidden_size=32, num_layers=1, num_heads=2, num_kv_heads=1, head_dim=16, intermediate_size=32),
@@ -69,36 +66,6 @@ def test_attention_learns_to_look_where_it_is_told(tokenizer: Tokenizer) -> None
     assert sum(report.astray for report in reports[-10:]) < 0.8 * sum(report.astray for report in reports[:10])
 
 
-def test_checkpoints_that_count_no_conversations_had_64_a_step(tokenizer: Tokenizer, tmp_path: Path) -> None:
-    trainer = _trainer(tokenizer)
-    trainer.step()
-    assert trainer.progress.num_conversations == 4
-    folder = checkpoint.save(trainer.checkpoint(), tmp_path)
-    values = json.loads((folder / "progress.json").read_text())
-    del values["num_conversations"]
-    (folder / "progress.json").write_text(json.dumps(values))
-    assert checkpoint.load_progress(folder).num_conversations == 64
-
-
-def test_a_softened_model_spreads_its_scores_less_and_computes_the_same_where_it_may(tokenizer: Tokenizer) -> None:
-    model = Minnow(replace(MICRO.shape, num_layers=2))
-    model.initialise(torch.Generator().manual_seed(4))
-    with torch.no_grad():
-        for layer in model.layers:
-            layer.self_attn.q_proj.weight.mul_(40)
-            layer.self_attn.k_proj.weight.mul_(40)
-    ids = micro_batches(tokenizer, step_samples(tokenizer, 1, Split.TRAIN, 0, 4, 2048), 2048)[-1].ids
-    cos, sin = rotary(model.shape, ids.shape[1], torch.device("cpu"), torch.float32)
-
-    def first_spreads() -> torch.Tensor:
-        layer = model.layers[0]
-        return score_spreads(layer.self_attn, layer.input_layernorm(model.embed_tokens(ids)), cos, sin)
-
-    assert first_spreads().min() > 1.0
-    soften(model, ids, spread=0.5)
-    torch.testing.assert_close(first_spreads(), torch.full((2,), 0.5))
-
-
 def test_rates_rise_stay_and_fall() -> None:
     progress = Progress(1, MICRO.shape)
     assert rate_ratio(progress, 2) == 0.5
@@ -126,6 +93,17 @@ def test_a_branch_that_decays_keeps_its_plan_when_resumed(tokenizer: Tokenizer) 
     trainer.decay(99)
     assert (trainer.progress.decay_from, trainer.progress.decay_steps) == (1, 10)
     assert trainer.last_step == 11
+
+
+def test_rates_fall_a_second_time_when_the_training_settles(tokenizer: Tokenizer) -> None:
+    trainer = _trainer(tokenizer)
+    trainer.step()
+    trainer.decay(2)
+    for _ in range(2):
+        trainer.step()
+    trainer.settle(4, 0.5)
+    assert [trainer.step().rate_ratio for _ in range(4)] == [0.5, 0.375, 0.25, 0.125]
+    assert trainer.last_step == trainer.progress.num_steps
 
 
 def test_a_branch_starts_at_full_rates(tokenizer: Tokenizer) -> None:
