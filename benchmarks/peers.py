@@ -40,8 +40,8 @@ FIRST_PROMPT = "The harbour is quiet in the morning, and the boats"
 class Bench:
     """Runs `tidemill bench` against a server and picks a work's figures from its JSON."""
 
-    def __init__(self, trace: Path | None, folder: Path) -> None:
-        self._trace = trace
+    def __init__(self, trace: Path | None, length_scale: float, folder: Path) -> None:
+        self._trace, self._length_scale = trace, length_scale
         self._out = folder / "bench.json"
         self.command_lines: dict[str, str] = {}
 
@@ -50,7 +50,7 @@ class Bench:
         arguments = list(work.arguments)
         if work.needs_trace:
             assert self._trace is not None
-            arguments += ["--trace", str(self._trace), "--length-scale", "0.25"]
+            arguments += ["--trace", str(self._trace), "--length-scale", str(self._length_scale)]
         command = [
             sys.executable, "-m", "tidemill", "bench", running.url, "--model", model, "--no-progress",
             "--json", str(self._out), *arguments,
@@ -204,7 +204,7 @@ def main() -> None:
     if any(work.needs_trace for work in works):
         assert options.trace, "the work 'rate' needs --trace"
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(options.trace, Path(folder))
+        bench = Bench(options.trace, options.length_scale, Path(folder))
         comparison = Comparison(bench)
         for turn in range(options.rounds):
             for work in works:
@@ -236,6 +236,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--serve-arguments", default="", help="more flags for `tidemill serve`")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--trace", type=Path, help="CSV of the Azure LLM inference trace")
+    parser.add_argument("--length-scale", type=float, default=0.25, help="of the trace's lengths")
     parser.add_argument("--llama-server", type=Path, default=path("LLAMA_SERVER"))
     parser.add_argument("--openvino-python", type=Path, default=path("OPENVINO_PYTHON"))
     parser.add_argument("--vllm-python", type=Path, default=path("VLLM_PYTHON"))
