@@ -60,11 +60,15 @@ def busy_cores(seconds: float) -> float:
 
 def write(result: dict[str, Any], out: Path | None) -> None:
     """Print the result, and keep it if asked to."""
-    text = json.dumps(result, indent=2)
-    print(text)
+    print(json.dumps(result, indent=2))
     if out:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text + "\n")
+        keep(result, out)
+
+
+def keep(result: dict[str, Any], out: Path) -> None:
+    """The result as a file."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=2) + "\n")
 
 
 def make_checkpoint(folder: Path, shape: str) -> Path:

@@ -27,7 +27,7 @@ from typing import Any
 from benchmarks import peaks
 from benchmarks.contestants.roster import Capacity, Contestant, Installed, roster
 from benchmarks.contestants.server import Running, first_token_seconds, folder_bytes, started
-from benchmarks.machine import SHAPES, busy_cores, describe, make_checkpoint, write
+from benchmarks.machine import SHAPES, busy_cores, describe, keep, make_checkpoint, write
 from benchmarks.works import WORKS, Work
 from tests.fakes.live_server import free_port
 
@@ -206,22 +206,30 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(options.trace, options.length_scale, Path(folder))
         comparison = Comparison(bench)
+        model = options.model if options.model in SHAPES else checkpoint.name
         for turn in range(options.rounds):
             for work in works:
                 for contestant in found if turn % 2 == 0 else reversed(found):
                     comparison.meet(contestant, work, turn)
-    table = medians(comparison.runs)
-    result = {
+                    if options.out:
+                        keep(outcome(comparison, bench, model, found, absent), options.out)
+        write(outcome(comparison, bench, model, found, absent), options.out)
+
+
+def outcome(
+    comparison: Comparison, bench: Bench, model: str, found: list[Contestant], absent: dict[str, str]
+) -> dict[str, Any]:
+    """All that is known after the runs until now: kept after each, as a search may take longer than one waits."""
+    return {
         "what": "Tidemill beside its peers over HTTP, one server at a time, by turns",
         "machine": describe() | {"versions": {c.name: c.version for c in found}},
-        "model": options.model if options.model in SHAPES else checkpoint.name,
+        "model": model,
         "absent": absent,
-        "medians": table,
+        "medians": medians(comparison.runs),
         "ratios": ratios(comparison.runs, found),
         "runs": comparison.runs,
         "command_lines": comparison.command_lines | {f"load, {k}": v for k, v in bench.command_lines.items()},
     }
-    write(result, options.out)
 
 
 def arguments() -> argparse.Namespace:

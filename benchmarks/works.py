@@ -71,11 +71,12 @@ def _closed(streams: int, requests: int, prompt: int, output: int) -> tuple[str,
 def _users(words_per_minute: int) -> Work:
     return Work(
         f"users-{words_per_minute}",
-        64,
+        256,
         256,
         (
             "--find", "users", "--slo-ttft-ms", "150", "--slo-words-per-minute", str(words_per_minute),
-            "--prompt-tokens", "32-64", "--output-tokens", "64", "--probe-requests", "20", "--max-probes", "8",
+            "--prompt-tokens", "32-64", "--output-tokens", "64", "--probe-requests", "20",
+            "--resolution", "0.1", "--max-seconds", "150",
         ),
         best_load,
         ("best", True),
