@@ -71,6 +71,11 @@ class Comparison:
         self.runs: list[dict[str, Any]] = []
         self.command_lines: dict[str, str] = {}
 
+    def go_on_from(self, earlier: dict[str, Any]) -> None:
+        """Take in what an earlier run of this script has kept."""
+        self.runs += earlier["runs"]
+        self.command_lines |= earlier["command_lines"]
+
     def meet(self, contestant: Contestant, work: Work, turn: int) -> None:
         """Start the contestant anew (its places and its cache are the work's), and measure."""
         port = free_port()
@@ -194,22 +199,24 @@ def main() -> None:
         options.serve_arguments.split(),
         num_threads,
     )
-    if options.contestant:
-        wanted = options.contestant.split(",")
-        assert set(wanted) <= {c.name for c in found}, f"there are {[c.name for c in found]}; absent: {absent}"
-        found = [c for c in found if c.name in wanted]
+    wanted = options.contestant.split(",") if options.contestant else [c.name for c in found]
+    assert set(wanted) <= {c.name for c in found}, f"there are {[c.name for c in found]}; absent: {absent}"
+    playing = [c for c in found if c.name in wanted]
     names = options.work.split(",")
     works = [work for work in WORKS if work.name in names]
     assert len(works) == len(names), f"works are {[work.name for work in WORKS]}"
     if any(work.needs_trace for work in works):
         assert options.trace, "the work 'rate' needs --trace"
+    assert options.out or not options.add, "--add needs --out"
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(options.trace, options.length_scale, Path(folder))
         comparison = Comparison(bench)
+        if options.add:
+            comparison.go_on_from(json.loads(options.out.read_text()))
         model = options.model if options.model in SHAPES else checkpoint.name
         for turn in range(options.rounds):
             for work in works:
-                for contestant in found if turn % 2 == 0 else reversed(found):
+                for contestant in playing if turn % 2 == 0 else reversed(playing):
                     comparison.meet(contestant, work, turn)
                     if options.out:
                         keep(outcome(comparison, bench, model, found, absent), options.out)
@@ -251,6 +258,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--gguf-python", type=Path, default=path("GGUF_PYTHON"))
     parser.add_argument("--models", type=Path, default=Path(tempfile.gettempdir()), help="where checkpoints are kept")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--add", action="store_true", help="to the runs that --out has: by turns, but not at a stretch")
     return parser.parse_args()
 
 
