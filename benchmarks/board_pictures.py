@@ -33,7 +33,11 @@ from tests.fakes.prometheus import Prometheus, prometheus
 STEP_SECONDS = 2
 COLUMNS, PANEL_WIDTH, PLOT_HEIGHT, GAP = 2, 356.0, 96.0, 16.0
 MOST_NAMES = 8
+LIMIT, DASHES = "#c0392b", ("6 4", "2 3", "12 4", "12 3 2 3")
+ALIKE_RATIO = 0.01
+"""Of a panel's height: lines that are nowhere further apart than this hide each other, and share one name."""
 _SUFFIX = {"s": "s", "percentunit": "%", "watt": "W", "joule": "J", "bytes": "B", "litre": "l/h", "massg": "g/h"}
+_SUFFIX |= {"reqps": "/s", "ops": "/s"}
 Series = list[tuple[float, float]]
 
 
@@ -44,6 +48,16 @@ class Seen:
     length: float
     told: dict[str, Series] = field(default_factory=dict)
     limits: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A line, or an area of a stack, and what the legend says of it. Only limits are dashed."""
+
+    name: str
+    points: Series
+    colour: str
+    dash: str = ""
 
 
 async def story(server: LiveServer) -> None:
@@ -83,57 +97,99 @@ def panel_name(query: Query) -> str:
 def shown(value: float, unit: str) -> str:
     """A figure with its unit."""
     if unit == "percentunit":
-        return f"{100 * value:.3g} %"
+        return f"{100 * value:,.0f} %" if abs(value) >= 10 else f"{100 * value:.3g} %"
     for size, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:.3g} {name}{_SUFFIX.get(unit, '')}"
     return f"{value:.3g} {_SUFFIX.get(unit, '')}".strip()
 
 
+def to_draw(panel: Panel, seen: Seen) -> list[Drawn]:
+    """What a panel shows, the largest first, each with a look of its own: no line is hidden by one of another name."""
+    told = {name: points for name, points in seen.told.items() if points}
+    if panel.is_stacked:
+        told = {name: points for name, points in told.items() if any(value for _, value in points)}
+    busiest = sorted(told, key=lambda name: (name in seen.limits, -sum(value for _, value in told[name])))
+    told = {name: told[name] for name in busiest[:MOST_NAMES]}
+    if panel.is_stacked:
+        return [Drawn(name, points, COLOURS[i]) for i, (name, points) in enumerate(stack(told).items())]
+    values = [value for points in told.values() for _, value in points]
+    near = ALIKE_RATIO * (max([*values, 0.0]) - min([*values, 0.0]))
+    lines = alike({name: points for name, points in told.items() if name not in seen.limits}, near)
+    limits = alike({name: points for name, points in told.items() if name in seen.limits}, near)
+    drawn = [Drawn(", ".join(group), told[group[0]], COLOURS[i]) for i, group in enumerate(lines)]
+    for group, dash in zip(limits, DASHES, strict=False):
+        told_at = shown(told[group[0]][-1][1], panel.unit)
+        drawn.append(Drawn(f"{', '.join(group)}: {told_at}", told[group[0]], LIMIT, dash))
+    return drawn
+
+
+def alike(told: dict[str, Series], near: float) -> list[list[str]]:
+    """The names in groups whose lines are nowhere further than `near` from the group's first."""
+    groups: list[list[str]] = []
+    for name, points in told.items():
+        found = next((g for g in groups if _are_near(told[g[0]], points, near)), None)
+        if found is None:
+            groups.append([name])
+        else:
+            found.append(name)
+    return groups
+
+
+def _are_near(one: Series, other: Series, near: float) -> bool:
+    return [at for at, _ in one] == [at for at, _ in other] and all(
+        abs(a - b) <= near for (_, a), (_, b) in zip(one, other, strict=True)
+    )
+
+
 def draw_panel(canvas: Canvas, panel: Panel, seen: Seen, x: float, y: float) -> None:
     """One panel with its upper left corner at (x, y): lines, or the last figure."""
-    told, limits, length = seen.told, seen.limits, seen.length
     canvas.text(x, y + 12, panel.title, size=12, weight="600")
-    top, left, width = y + 22, x + 46, PANEL_WIDTH - 52
+    top = y + 22
     if panel.kind == "stat":
-        last = [f"{name}: {shown(points[-1][1], panel.unit)}" for name, points in told.items() if points]
+        last = [f"{name}: {shown(points[-1][1], panel.unit)}" for name, points in seen.told.items() if points]
         for index, line in enumerate(last or ["nothing to show"]):
             canvas.text(x, top + 22 + 16 * index, line, size=12)
         return
-    busiest = sorted(told, key=lambda name: -sum(value for _, value in told[name]))[:MOST_NAMES]
-    drawn = stack({name: told[name] for name in busiest}) if panel.is_stacked else told
-    highest = max([value for points in drawn.values() for _, value in points] + [0.0]) or 1.0
-    lowest = min([0.0] + [value for points in drawn.values() for _, value in points])
+    drawn = to_draw(panel, seen)
+    values = [value for each in drawn for _, value in each.points]
+    highest, lowest = max([*values, 0.0]) or 1.0, min([*values, 0.0])
+    left, width = x + 46, PANEL_WIDTH - 52
     for share in (0.0, 0.5, 1.0):
         at = top + PLOT_HEIGHT * (1 - share)
         canvas.line([(left, at), (left + width, at)], "#d5dce0")
         canvas.text(left - 4, at + 4, shown(lowest + share * (highest - lowest), panel.unit), size=9, anchor="end")
-    for minute in range(int(length // 60) + 1):
-        canvas.text(left + width * 60 * minute / length, top + PLOT_HEIGHT + 12, f"{minute}", size=9, anchor="middle")
-    # From the top of a stack to its bottom, so that what is lower lies over what reaches down behind it.
-    for index, name in reversed(list(enumerate(busiest))):
-        colour, dash = ("#c0392b", "6 4") if name in limits else (COLOURS[index % len(COLOURS)], "")
-        for stretch in stretches(drawn[name]):
+    for minute in range(int(seen.length // 60) + 1):
+        across = left + width * 60 * minute / seen.length
+        canvas.text(across, top + PLOT_HEIGHT + 12, f"{minute}", size=9, anchor="middle")
+    # From the top of a stack to its bottom, so that what is lower lies over what reaches down behind it; limits last.
+    for each in reversed(drawn) if panel.is_stacked else drawn:
+        for stretch in stretches(each.points):
             path = [
-                (left + width * at / length, top + PLOT_HEIGHT * (1 - (value - lowest) / (highest - lowest)))
+                (left + width * at / seen.length, top + PLOT_HEIGHT * (1 - (value - lowest) / (highest - lowest)))
                 for at, value in stretch
             ]
             if panel.is_stacked:
-                canvas.area(path, top + PLOT_HEIGHT, colour)
+                canvas.area(path, top + PLOT_HEIGHT, each.colour)
             else:
-                canvas.line(path, colour, 1.4, dash)
-    names(canvas, x, top + PLOT_HEIGHT + 26, busiest, limits)
+                canvas.line(path, each.colour, 1.4, each.dash)
+    names(canvas, x, top + PLOT_HEIGHT + 26, drawn)
 
 
-def names(canvas: Canvas, x: float, y: float, busiest: Sequence[str], limits: set[str]) -> None:
-    """The legend, in rows as wide as the panel."""
+def names(canvas: Canvas, x: float, y: float, drawn: Sequence[Drawn]) -> None:
+    """The legend, in rows as wide as the panel: a square for a colour, a dashed line for a limit."""
+    if not drawn:
+        canvas.text(x, y, "nothing to show", size=9)
     at = x
-    for index, name in enumerate(busiest):
-        width = 18 + 5.4 * len(name)
+    for each in drawn:
+        width = 26 + 5.4 * len(each.name)
         if at + width > x + PANEL_WIDTH and at > x:
             at, y = x, y + 13
-        canvas.rect(at, y - 8, 8, 8, "#c0392b" if name in limits else COLOURS[index % len(COLOURS)])
-        canvas.text(at + 11, y, name, size=9)
+        if each.dash:
+            canvas.line([(at, y - 3), (at + 16, y - 3)], each.colour, 1.4, each.dash)
+        else:
+            canvas.rect(at + 4, y - 8, 8, 8, each.colour)
+        canvas.text(at + 19, y, each.name, size=9)
         at += width
 
 

@@ -37,6 +37,9 @@ WORK_FIGURES = {
 }  # fmt: skip
 
 
+MORE_IS_BETTER = {"tok/s out", "tok/s in", "requests/s", "users"}
+
+
 def table(head: list[str], rows: list[list[str]]) -> str:
     """A Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
@@ -83,14 +86,16 @@ def reading(figures: dict[str, float]) -> str:
 
 
 def peers_plot(result: Result, title: str) -> str:
-    """The main figure of each work, every work on its own scale."""
-    groups: dict[str, dict[str, float]] = {}
+    """The main figure of each work, every work on its own scale, apart by whether more or less is better."""
+    more: dict[str, dict[str, float]] = {}
+    less: dict[str, dict[str, float]] = {}
     for work, figures in WORK_FIGURES.items():
         key, unit, _ = figures[0]
         rows = {n: f[key] for n, f in result["medians"].get(work, {}).items() if key in f}
         if rows:
-            groups[f"{work} ({unit})"] = rows
-    return svg.bars(title, groups, unit="")
+            (more if unit in MORE_IS_BETTER else less)[f"{work} ({unit})"] = rows
+    panels = {"More is better": more, "Less is better": less}
+    return svg.panels(title, {heading: groups for heading, groups in panels.items() if groups}, unit="")
 
 
 def roofline_table(result: Result) -> str:

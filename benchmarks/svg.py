@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
-COLOURS = ("#1f6f8b", "#e08e45", "#7a9e7e", "#b0506a", "#8a7fb5", "#c9b458", "#5f6b73", "#4d9de0", "#a3b18a", "#d1495b")
+COLOURS = ("#1f6f8b", "#e08e45", "#7a9e7e", "#b0506a", "#8a7fb5", "#c9b458", "#5f6b73", "#4d9de0", "#8c5a3c", "#b4bcc2")
 INK, FAINT, PAPER = "#22303a", "#d5dce0", "#ffffff"
 WIDTH = 760
 
@@ -76,33 +76,64 @@ def legend(canvas: Canvas, names: Sequence[str], y: float) -> float:
     return y + 16
 
 
-def bars(title: str, groups: Mapping[str, Mapping[str, float]], *, unit: str, line_at: float | None = None) -> str:
+Groups = Mapping[str, Mapping[str, float]]
+
+
+def bars(title: str, groups: Groups, *, unit: str, line_at: float | None = None) -> str:
     """Horizontal bars in groups, every group on a scale of its own unless a line is drawn at a value."""
-    names = list(dict.fromkeys(name for rows in groups.values() for name in rows))
-    height = 70 + 18 * (1 + sum(len(n) for n in names) // 90) + sum(16 * len(rows) + 24 for rows in groups.values())
+    return panels(title, {"": groups}, unit=unit, line_at=line_at)
+
+
+def panels(title: str, parts: Mapping[str, Groups], *, unit: str, line_at: float | None = None) -> str:
+    """`bars` one below the other, each under its heading; a name has one colour in all of them."""
+    everything = [rows for groups in parts.values() for rows in groups.values()]
+    names = list(dict.fromkeys(name for rows in everything for name in rows))
+    legend_rows = 1 + sum(len(n) for n in names) // 90
+    height = 70 + 18 * legend_rows + sum(16 * len(rows) + 24 for rows in everything) + 30 * sum(map(bool, parts))
     canvas = Canvas(height, title)
     y = legend(canvas, names, 48) + 8
-    left, right = 230.0, WIDTH - 110.0
-    overall = max([value for rows in groups.values() for value in rows.values()] + [line_at or 0.0])
-    for group, rows in groups.items():
-        canvas.text(left - 12, y + 8 * len(rows) + 4, group, anchor="end")
-        largest = overall if line_at is not None else max(rows.values(), default=1.0) or 1.0
-        for name, value in rows.items():
-            width = value / largest * (right - left)
-            canvas.rect(left, y, width, 13, COLOURS[names.index(name) % len(COLOURS)], f"{group}, {name}: {value:g}")
-            canvas.text(left + width + 6, y + 11, f"{value:.3g} {unit}".strip(), size=11)
-            y += 16
-        if line_at is not None:
-            x = left + line_at / largest * (right - left)
-            canvas.line([(x, y - 16 * len(rows) - 6), (x, y + 6)], INK, 1.0, "4 3")
-        y += 24
+    overall = max([value for rows in everything for value in rows.values()] + [line_at or 0.0])
+    for heading, groups in parts.items():
+        if heading:
+            canvas.text(16, y + 14, heading, size=13, weight="600")
+            canvas.line([(16, y + 21), (WIDTH - 16, y + 21)], FAINT)
+            y += 30
+        for group, rows in groups.items():
+            largest = overall if line_at is not None else max(rows.values(), default=1.0) or 1.0
+            y = _group(canvas, group, rows, names, y, largest=largest, unit=unit, line_at=line_at)
     return canvas.svg()
 
 
-def stacked(title: str, rows: Mapping[str, Mapping[str, float]], *, unit: str) -> str:
-    """One bar a row, made of its parts, all on one scale."""
-    names = list(dict.fromkeys(name for parts in rows.values() for name in parts))
-    canvas = Canvas(90 + 18 * (1 + sum(len(n) + 4 for n in names) // 90) + 40 * len(rows), title)
+def _group(
+    canvas: Canvas,
+    group: str,
+    rows: Mapping[str, float],
+    names: Sequence[str],
+    y: float,
+    *,
+    largest: float,
+    unit: str,
+    line_at: float | None,
+) -> float:
+    """The bars of one group from `y` on; returns the y below them."""
+    left, right = 230.0, WIDTH - 110.0
+    canvas.text(left - 12, y + 8 * len(rows) + 4, group, anchor="end")
+    for name, value in rows.items():
+        width = value / largest * (right - left)
+        canvas.rect(left, y, width, 13, COLOURS[names.index(name) % len(COLOURS)], f"{group}, {name}: {value:g}")
+        canvas.text(left + width + 6, y + 11, f"{value:.3g} {unit}".strip(), size=11)
+        y += 16
+    if line_at is not None:
+        x = left + line_at / largest * (right - left)
+        canvas.line([(x, y - 16 * len(rows) - 6), (x, y + 6)], INK, 1.0, "4 3")
+    return y + 24
+
+
+def stacked(title: str, rows: Groups, *, unit: str) -> str:
+    """One bar a row, made of its parts, all on one scale; parts that no colour is left for are one at the end."""
+    rows, names = _with_others(rows)
+    legend_rows = 1 + sum(len(n) + 4 for n in names) // 90
+    canvas = Canvas(90 + 18 * legend_rows + 40 * len(rows), title)
     y = legend(canvas, names, 48) + 8
     left, right = 230.0, WIDTH - 90.0
     largest = max(sum(parts.values()) for parts in rows.values())
@@ -111,11 +142,28 @@ def stacked(title: str, rows: Mapping[str, Mapping[str, float]], *, unit: str) -
         x = left
         for name, value in parts.items():
             width = value / largest * (right - left)
-            canvas.rect(x, y, width, 24, COLOURS[names.index(name) % len(COLOURS)], f"{name}: {value:g} {unit}")
+            canvas.rect(x, y, width, 24, COLOURS[names.index(name)], f"{name}: {value:.3g} {unit}")
             x += width
         canvas.text(x + 6, y + 16, f"{sum(parts.values()):.3g} {unit}", size=11)
         y += 40
     return canvas.svg()
+
+
+def _with_others(rows: Groups) -> tuple[Groups, list[str]]:
+    """The rows with as many parts as there are colours, in one order, the smallest summed up; and the parts' names."""
+    names = list(dict.fromkeys(name for parts in rows.values() for name in parts))
+    by_size = sorted(names, key=lambda name: -max(parts.get(name, 0.0) for parts in rows.values()))
+    kept = set(names if len(names) <= len(COLOURS) else by_size[: len(COLOURS) - 1])
+    shown = [name for name in names if name in kept]
+    if len(shown) == len(names):
+        return {row: {n: parts[n] for n in shown if n in parts} for row, parts in rows.items()}, shown
+    other = f"other ({len(names) - len(shown)} parts)"
+    summed = {
+        row: {n: parts[n] for n in shown if n in parts}
+        | {other: sum(value for name, value in parts.items() if name not in kept)}
+        for row, parts in rows.items()
+    }
+    return summed, [*shown, other]
 
 
 def lines(title: str, series: Mapping[str, Mapping[float, float]], *, x_name: str, y_name: str) -> str:
