@@ -44,10 +44,14 @@ def prefill(result: Figures) -> Figures:
 
 
 def decode_only(result: Figures) -> Figures:
-    """Tokens a second between the last first token and the first last one: nobody's prompt is computed then."""
-    pieces = [request["piece_seconds"] for request in result["requests"] if not request["error"]]
+    """Tokens a second between the last first token and the first last one: nobody's prompt is computed then.
+
+    A piece counts as the tokens that its request has a piece: one that completes no character is sent with the next.
+    """
+    answers = [(r["piece_seconds"], r["num_output_tokens"]) for r in result["requests"] if not r["error"]]
+    pieces = [each for each, _ in answers]
     begin, end = max(each[0] for each in pieces), min(each[-1] for each in pieces)
-    count = sum(begin < moment <= end for each in pieces for moment in each)
+    count = sum(tokens / len(each) * sum(begin < moment <= end for moment in each) for each, tokens in answers)
     took = max(end - begin, 1e-9)
     return {
         "decode_tokens_per_second": count / took if end > begin else 0.0,
