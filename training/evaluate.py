@@ -7,16 +7,17 @@ import argparse
 import json
 import math
 import os
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.progress import track
 
 from training.examination import GROUPS, SUBJECTS, Question, draw_questions, is_right
 from training.examinees import Examinee, ThroughTidemill, ThroughTransformers
+from training.progress import told
 from training.sample import Message, Sample, answer_of, prompt_of
 from training.train import BUNDLED
 from training.world import Split
@@ -39,12 +40,14 @@ CONVERSATION = (
 )
 
 
-def examine(examinee: Examinee, questions: list[Question], batch: int) -> dict[str, list[tuple[Question, str]]]:
-    """Every question with its answer, by subject."""
+def examine(
+    examinee: Examinee, questions: list[Question], batch: int, what: str = "Questions"
+) -> dict[str, list[tuple[Question, str]]]:
+    """Every question with its answer, by subject; `what` is what progress is told of."""
     ordered = sorted(questions, key=lambda question: len(prompt_of(question.sample)))
+    batches = [ordered[start : start + batch] for start in range(0, len(ordered), batch)]
     answers: dict[str, list[tuple[Question, str]]] = {}
-    for start in track(range(0, len(ordered), batch), description="examining"):
-        asked = ordered[start : start + batch]
+    for asked in told(batches, what, out=sys.stderr, clock=time.perf_counter):
         for question, answer in zip(asked, examinee.answer([prompt_of(q.sample) for q in asked]), strict=True):
             answers.setdefault(question.subject, []).append((question, answer))
     return answers
@@ -78,7 +81,7 @@ def measure(examinee: Examinee, count: int, batch: int) -> dict[str, Any]:
     splits: dict[str, Any] = {}
     for split in HELD_OUT:
         questions = [q for subject in SUBJECTS for q in draw_questions(SEED, split, subject, count)]
-        answers = examine(examinee, questions, batch)
+        answers = examine(examinee, questions, batch, f"Questions, {split.replace('_', ' ')}")
         marks = {subject: [is_right(q, a) for q, a in answers[subject]] for subject in SUBJECTS}
         splits[str(split)] = {
             "percent_exact": {subject: _percent(right) for subject, right in marks.items()},

@@ -1,18 +1,17 @@
-"""What minnow is examined in: the questions of each task, what counts as right, and the groups of tasks.
+"""What minnow is examined in: the questions of each subject, who judges the answers, and the groups of subjects.
 
 Knows no model: answers come in as text.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
 from training.exchange import Exchange
+from training.judging import is_expected, is_told
 from training.mixture import mixed_talk, sample_of
-from training.plots import slots_of
-from training.sample import CALL_CLOSE, CALL_OPEN, Sample, answer_of
-from training.tasks.answering import NOT_SAID, answering
+from training.sample import Sample
+from training.tasks.answering import answering
 from training.tasks.calling import calling, no_tool, two_calls
 from training.tasks.chatting import greeting, talk
 from training.tasks.extraction import extraction, people
@@ -25,28 +24,46 @@ from training.tasks.stories import story, summary
 from training.tasks.topic import topic
 from training.world import Split, World
 
-SUBJECTS: dict[str, tuple[Callable[[World], Exchange], str | None]] = {
-    "sentiment": (sentiment, None),
-    "topic": (topic, None),
-    "extraction of fields": (extraction, None),
-    "extraction of people": (people, None),
-    "question answering": (answering, "answering"),
-    "the passage does not say": (answering, "not_said"),
-    "tool call": (calling, "calling"),
-    "two tool calls": (two_calls, None),
-    "use of a tool's result": (calling, "tool_result"),
-    "no tool fits": (no_tool, None),
-    "summary": (summary, None),
-    "tense": (tense, None),
-    "tone": (tone, None),
-    "memory of the chat": (memory, None),
-    "system prompt's name": (persona, None),
-    "greeting": (greeting, None),
-    "identity and abilities": (talk, None),
-    "its own world": (knowing, None),
-    "outside its world": (outside, None),
-    "story": (story, None),
-    "talk of many things": (mixed_talk, None),
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Where its questions come from, and who judges the answers.
+
+    Only conversations with one right answer are asked, unless `has_one_answer` is false, and only `of_task`, if set.
+    """
+
+    task: Callable[[World], Exchange]
+    of_task: str | None = None
+    judge: Callable[[Sample, str], bool] = is_expected
+    has_one_answer: bool = True
+
+    def asks(self, sample: Sample) -> bool:
+        """Whether a conversation of its task is a question of it."""
+        return (sample.exact or not self.has_one_answer) and self.of_task in (None, sample.task)
+
+
+SUBJECTS: dict[str, Subject] = {
+    "sentiment": Subject(sentiment),
+    "topic": Subject(topic),
+    "extraction of fields": Subject(extraction),
+    "extraction of people": Subject(people),
+    "question answering": Subject(answering, of_task="answering"),
+    "the passage does not say": Subject(answering, of_task="not_said"),
+    "tool call": Subject(calling, of_task="calling"),
+    "two tool calls": Subject(two_calls),
+    "use of a tool's result": Subject(calling, of_task="tool_result"),
+    "no tool fits": Subject(no_tool),
+    "summary": Subject(summary),
+    "tense": Subject(tense),
+    "tone": Subject(tone),
+    "memory of the chat": Subject(memory),
+    "system prompt's name": Subject(persona),
+    "greeting": Subject(greeting),
+    "identity and abilities": Subject(talk),
+    "its own world": Subject(knowing),
+    "outside its world": Subject(outside),
+    "story": Subject(story, judge=is_told, has_one_answer=False),
+    "talk of many things": Subject(mixed_talk),
 }
 GROUPS: dict[str, tuple[str, ...]] = {
     "classification": ("sentiment", "topic"),
@@ -66,53 +83,18 @@ class Question:
 
 
 def draw_questions(seed: int, split: Split, subject: str, count: int) -> list[Question]:
-    """So many questions with one right answer, or a story as theirs; the same for the same seed, split and subject."""
-    task, wanted = SUBJECTS[subject]
+    """So many questions; the same for the same seed, split and subject."""
+    of = SUBJECTS[subject]
     questions: list[Question] = []
     index = 0
     while len(questions) < count:
-        sample = sample_of(task, World(Random(f"examination {seed}/{split}/{subject}/{index}"), split))
+        sample = sample_of(of.task, World(Random(f"examination {seed}/{split}/{subject}/{index}"), split))
         index += 1
-        if (sample.exact or subject == "story") and (wanted is None or sample.task == wanted):
+        if of.asks(sample):
             questions.append(Question(subject, sample))
     return questions
 
 
-def _calls(text: str) -> list[object] | None:
-    calls: list[object] = []
-    for part in text.split(CALL_OPEN)[1:]:
-        body, closed, _ = part.partition(CALL_CLOSE)
-        try:
-            calls.append(json.loads(body))
-        except json.JSONDecodeError:
-            return None
-        if not closed:
-            return None
-    return calls
-
-
-def _is_told(question: Question, answer: str) -> bool:
-    """Whether a story follows a plot from end to end, with everybody the request names in it, and there."""
-    told, expected = slots_of(answer.strip()), slots_of(answer_of(question.sample))
-    assert expected is not None
-    request = question.sample.messages[-2].content
-    named = [expected[slot] for slot in ("p", "f", "place") if expected.get(slot, "\n") in request]
-    return told is not None and all(name in told.values() for name in named)
-
-
 def is_right(question: Question, answer: str) -> bool:
-    """Whether an answer is exactly the expected one.
-
-    Of tool calls names and arguments must be, and a story may be told in many ways.
-    """
-    if question.subject == "story":
-        return _is_told(question, answer)
-    expected = answer_of(question.sample)
-    if CALL_OPEN in expected:
-        return answer.startswith(CALL_OPEN) and _calls(answer) == _calls(expected)
-    return answer.strip() == expected
-
-
-def says_not_said(answer: str) -> bool:
-    """Whether an answer claims that the passage leaves the question open."""
-    return answer.strip() == NOT_SAID
+    """Whether an answer is right, as the subject judges it."""
+    return SUBJECTS[question.subject].judge(question.sample, answer)

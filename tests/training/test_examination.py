@@ -63,3 +63,13 @@ def test_the_report_leaves_the_single_answers_out(tmp_path: Path, capsys: pytest
     assert "answers" not in written["splits"]["new_names"]
     assert (tmp_path / "evaluation.md").read_text() == table(results)
     assert "| **classification** | 100.0 % | 100.0 % |" in capsys.readouterr().out
+
+
+def test_progress_goes_to_standard_error_for_each_split(capsys: pytest.CaptureFixture[str]) -> None:
+    measure(KnowsIt(), 2, 7)
+    told = capsys.readouterr()
+    total = 2 * len(SUBJECTS)
+    for split in ("new names", "new templates"):
+        assert f"Questions, {split}: {total} to do" in told.err
+        assert f"Questions, {split}: {total} of {total} after" in told.err
+    assert told.out == ""

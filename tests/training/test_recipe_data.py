@@ -10,20 +10,16 @@ from tokenizers import Tokenizer
 
 from training import names
 from training.batches import Encoded, encode, micro_batches, step_samples
-from training.examination import SUBJECTS, draw_questions, is_right
+from training.examination import draw_questions
 from training.facts.kinds import KINDS
 from training.mixture import (
     LATER_FROM,
     PHASES,
     WILD_FROM,
     draw_sample,
-    mixed_talk,
     phase_of,
-    sample_of,
     with_right_articles,
 )
-from training.passage import Passage, ask_altered, ask_known, draw_passage
-from training.plots import slots_of
 from training.sample import (
     Message,
     Parameter,
@@ -36,11 +32,6 @@ from training.sample import (
     render,
     tool_schema,
 )
-from training.tasks.answering import NOT_SAID, studying
-from training.tasks.calling import NO_TOOL, errands
-from training.tasks.extraction import records
-from training.tasks.remembering import memory
-from training.tasks.stories import CAST, TOWNS, story
 from training.tokenizer import TEMPLATE_FILE
 from training.train import BUNDLED
 from training.vocabulary import FIRST_NAMES
@@ -132,68 +123,6 @@ def test_no_held_out_first_name_is_ever_trained_on() -> None:
     held_out = [name for name in FIRST_NAMES if names.is_held_out(name) and name != "Will"]
     assert held_out
     assert not [name for name in held_out if any(f" {name} " in text for text in texts)]
-
-
-def test_a_studied_passage_is_never_asked_the_same_twice() -> None:
-    for index in range(80):
-        messages = sample_of(studying, World(Random(index), Split.TRAIN)).messages
-        questions = [message.content for message in messages[2::2]]
-        assert len(set(questions)) == len(questions)
-        assert len(messages) >= 4
-    answers = {m.content for i in range(20) for m in sample_of(studying, World(Random(i), Split.TRAIN)).messages[1::2]}
-    assert NOT_SAID in answers
-    assert len(answers) > 20
-
-
-def _passage(seed: int) -> tuple[World, Passage]:
-    world = World(Random(seed), Split.TRAIN)
-    return world, draw_passage(world, 2, 4)
-
-
-def test_a_known_answer_rests_on_a_sentence_of_the_passage() -> None:
-    for seed in range(50):
-        world, passage = _passage(seed)
-        _, _, fact = ask_known(world, passage)
-        assert passage.statement(fact) in passage.text
-
-
-def test_an_altered_question_asks_of_somebody_else_or_with_other_values() -> None:
-    altered = 0
-    for seed in range(60):
-        world, passage = _passage(seed)
-        question = ask_altered(world, passage)
-        known = {
-            fact.fill(wording)
-            for fact in passage.facts
-            for asked in fact.kind.questions
-            for wording in asked.asks.known
-        }
-        assert question not in known
-        altered += question is not None
-    assert altered > 40
-
-
-def test_errands_call_only_what_is_offered() -> None:
-    refused = repeated = 0
-    for index in range(80):
-        sample = sample_of(errands, World(Random(index), Split.TRAIN))
-        offered = {tool.name: {p.name for p in tool.parameters if p.required} for tool in sample.tools}
-        called = [call for message in sample.messages for call in message.tool_calls]
-        assert all(offered[call.name] <= set(call.arguments) for call in called)
-        repeated += len({call.name for call in called}) < len(called)
-        refused += sum(message.content == NO_TOOL for message in sample.messages)
-    assert refused > 40
-    assert repeated > 10
-
-
-def test_records_hold_the_keys_asked_for_in_their_order() -> None:
-    for index in range(80):
-        messages = sample_of(records, World(Random(index), Split.TRAIN)).messages
-        assert len(messages) >= 4
-        for question, answer in zip(messages[2::2], messages[3::2], strict=True):
-            keys = list(json.loads(answer.content))
-            places = [question.content.index(key) for key in keys]
-            assert places == sorted(places)
 
 
 def test_new_templates_are_used_only_in_their_split() -> None:
@@ -300,80 +229,5 @@ def test_micro_batches_are_cut_so_that_little_is_padding() -> None:
     assert shapes == [(6, 8), (1, 800)]
 
 
-@pytest.mark.parametrize("subject", sorted(SUBJECTS))
-def test_the_expected_answer_passes_and_another_fails(subject: str) -> None:
-    for split in (Split.NEW_NAMES, Split.NEW_TEMPLATES):
-        for question in draw_questions(2, split, subject, 5):
-            assert is_right(question, answer_of(question.sample))
-            assert not is_right(question, answer_of(question.sample)[:-1] + "#")
-
-
 def test_articles_are_mended() -> None:
     assert with_right_articles("A owl and a old lamp, a boat, plan a b") == "An owl and an old lamp, a boat, plan a b"
-
-
-def test_whoever_a_request_for_a_story_leaves_open_is_of_the_cast() -> None:
-    for index in range(150):
-        question, told = sample_of(story, World(Random(index), Split.TRAIN)).messages
-        slots = slots_of(told.content)
-        assert slots is not None
-        people = [slots[slot] for slot in "pf" if slot in slots]
-        assert all(name in CAST or name in question.content for name in people)
-        assert len(set(people)) == len(people)
-        assert "place" not in slots or slots["place"] in TOWNS or slots["place"] in question.content
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "One morning Cisisisisisisisis",
-        "Rosa lost a lamp near the well. She looked everywhere, but it was gone.",
-        "Hello! I can tell stories.",
-        "",
-    ],
-)
-def test_what_is_no_story_to_the_end_is_told_from_one(text: str) -> None:
-    assert slots_of(text) is None
-
-
-def test_a_story_must_tell_of_those_it_was_asked_for() -> None:
-    questions = draw_questions(2, Split.NEW_NAMES, "story", 40)
-    named = [q for q in questions if any(word not in CAST for word in (slots_of(answer_of(q.sample)) or {}).values())]
-    other = next(answer_of(q.sample) for q in questions if "storm" in answer_of(q.sample))
-    alone = [q for q in questions if slots_of(answer_of(q.sample))["p"] not in q.sample.messages[-2].content]  # type: ignore[index]
-    assert any(is_right(q, other) for q in alone)
-    assert not all(is_right(q, other) for q in named)
-
-
-def test_what_users_told_is_asked_back_behind_what_came_between() -> None:
-    apart = 0
-    for index in range(400):
-        sample = sample_of(mixed_talk, World(Random(index), Split.TRAIN))
-        roles = [message.role for message in sample.messages]
-        assert roles == ["user", "assistant"] * (len(roles) // 2)
-        answer = sample.messages[-1].content
-        if answer.startswith("Your hobby is "):
-            hobby = answer.removeprefix("Your hobby is ").removesuffix(".")
-            told_at = next(i for i, m in enumerate(sample.messages) if hobby.lower() in m.content.lower())
-            apart += len(sample.messages) - told_at > 6
-    assert apart > 0
-
-
-def test_nobody_introduces_themselves_twice_in_one_conversation() -> None:
-    introduced = 0
-    for index in range(600):
-        messages = sample_of(mixed_talk, World(Random(index), Split.TRAIN)).messages
-        named = [
-            m for m in messages if m.content.startswith("Hello, ") and m.content.endswith("What can I do for you?")
-        ]
-        assert len(named) <= 1
-        introduced += len(named)
-    assert introduced > 0
-
-
-def test_a_thing_remembered_stands_before_the_question_for_it() -> None:
-    for index in range(100):
-        messages = sample_of(memory, World(Random(index), Split.TRAIN)).messages
-        source = messages[-1].source
-        assert source is not None
-        assert not source or any(source in message.content for message in messages[:-2])

@@ -1,6 +1,7 @@
 """The training itself on a model of a few thousand weights: it learns, resumes exactly, decays, exports."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from safetensors import safe_open
 from tokenizers import Tokenizer
 
 from training import checkpoint, curve
+from training import train as train_command
 from training.checkpoint import Progress
 from training.energy import WATTS_PER_CORE, cost_of
 from training.export import export, llama_config
@@ -104,6 +106,48 @@ def test_rates_fall_a_second_time_when_the_training_settles(tokenizer: Tokenizer
     trainer.settle(4, 0.5)
     assert [trainer.step().rate_ratio for _ in range(4)] == [0.5, 0.375, 0.25, 0.125]
     assert trainer.last_step == trainer.progress.num_steps
+
+
+@pytest.fixture
+def train(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Progress]:
+    """Runs the command with the small recipe, and says how far it came."""
+    monkeypatch.setattr(train_command, "Recipe", lambda: MICRO)
+
+    def command(folder: str, *options: str) -> Progress:
+        out = tmp_path / folder
+        train_command.main(["--out", str(out), "--workers", "1", "--save-every", "1", *options])
+        found = checkpoint.find(out)
+        assert found is not None
+        return checkpoint.load(found).progress
+
+    return command
+
+
+def test_a_fall_of_ones_own_length_is_the_last(train: Callable[..., Progress], tmp_path: Path) -> None:
+    assert train("run", "--steps", "1", "--decay-steps", "2").num_steps == 3
+    branch = "--start-from", str(tmp_path / "run"), "--steps", "4", "--decay-steps", "2"
+    for _ in range(2):
+        progress = train("more", *branch)
+        assert (progress.num_steps, progress.decay_from) == (6, 4)
+
+
+def test_a_second_fall_comes_once_when_it_is_asked_for(train: Callable[..., Progress]) -> None:
+    for _ in range(2):
+        progress = train("run", "--steps", "0", "--decay-steps", "2", "--settle-steps", "3")
+        assert (progress.num_steps, progress.decay_start_ratio) == (5, 0.35)
+
+
+def test_the_recipes_own_schedule_has_its_second_fall(
+    train: Callable[..., Progress], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, num_steps in (("PLATEAU_STEPS", 1), ("FALL_STEPS", 2), ("SETTLE_STEPS", 3)):
+        monkeypatch.setattr(train_command, name, num_steps)
+    assert [train("run").num_steps for _ in range(2)] == [6, 6]
+
+
+def test_two_falls_that_could_not_be_told_apart_are_refused(train: Callable[..., Progress]) -> None:
+    with pytest.raises(SystemExit):
+        train("run", "--decay-steps", "2", "--settle-steps", "2", "--settle-start-ratio", "1")
 
 
 def test_a_branch_starts_at_full_rates(tokenizer: Tokenizer) -> None:
