@@ -1,6 +1,7 @@
 """What a cost model learnt, on disk: private, whole or not there, and never trusted to be sound."""
 
 import json
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,15 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert [path.suffix for path in tmp_path.iterdir()] == [".json"], "nothing half written is left"
 
 
+def test_a_pipe_in_its_place_holds_nothing_up_and_is_replaced(tmp_path: Path) -> None:
+    store = CostStore(tmp_path, KEY)
+    os.mkfifo(tmp_path / f"{KEY[:32]}.json")
+    assert store.load() is None
+    memory = learnt().memory()
+    assert store.save(memory)
+    assert store.load() == memory
+
+
 def test_another_key_is_another_file(tmp_path: Path) -> None:
     CostStore(tmp_path, KEY).save(learnt().memory())
     other = cost_key(numerics_fingerprint="f", precision="fp32", device="cpu", num_threads=1, processor="p")
@@ -53,7 +63,7 @@ def test_a_file_under_anothers_name_is_not_taken(tmp_path: Path) -> None:
         lambda document: "null",
         lambda document: "[" * 5000,
         lambda document: json.dumps(document)[:-20],
-        lambda document: json.dumps(document | {"version": 2}),
+        lambda document: json.dumps(document | {"version": 1}),
         lambda document: json.dumps(_with(document, num_steps=-1)),
         lambda document: json.dumps(_with(document, error_ratio=0.0)),
         lambda document: json.dumps(_with(document, cells={"1": {"features": [1.0], "seconds": 1.0, "count": 1}})),
@@ -63,6 +73,7 @@ def test_a_file_under_anothers_name_is_not_taken(tmp_path: Path) -> None:
             _with(document, cells={"1": {"features": [1e400] * 8, "seconds": 1.0, "count": 1}})
         ),
         lambda document: json.dumps(_with(document, ratios=[[-1.0], []])),
+        lambda document: json.dumps(_with(document, delays=[0.001, -0.001])),
         lambda document: " " * (5 * 1024 * 1024),
     ],
 )

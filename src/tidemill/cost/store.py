@@ -11,10 +11,11 @@ from pathlib import Path
 
 import msgspec
 
+from tidemill.core.regular_file import open_regular
 from tidemill.cost.model import CostMemory
 from tidemill.cost.step_shape import NUM_FEATURES
 
-_VERSION = 1
+_VERSION = 2
 _MAX_FILE_BYTES = 4 * 1024 * 1024
 
 
@@ -52,9 +53,11 @@ class CostStore:
         if self._path is None:
             return None
         try:
-            if self._path.stat().st_size > _MAX_FILE_BYTES:
+            with open_regular(self._path) as kept:
+                data = kept.read(_MAX_FILE_BYTES + 1)
+            if len(data) > _MAX_FILE_BYTES:
                 return None
-            file = msgspec.json.decode(self._path.read_bytes(), type=_File)
+            file = msgspec.json.decode(data, type=_File)
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
         is_ours = file.version == _VERSION and file.key == self._key
@@ -84,8 +87,9 @@ def _is_sound(memory: CostMemory) -> bool:
         for cell in memory.cells.values()
     )
     ratios = (ratio for window in memory.ratios for ratio in window)
-    numbers_are_sound = all(_is_positive(ratio) for ratio in ratios) and _is_positive(memory.error_ratio)
-    return cells_are_sound and numbers_are_sound and memory.num_steps >= 0
+    ratios_are_sound = all(_is_positive(ratio) for ratio in ratios) and _is_positive(memory.error_ratio)
+    delays_are_sound = all(math.isfinite(seconds) and seconds >= 0.0 for seconds in memory.delays)
+    return cells_are_sound and ratios_are_sound and delays_are_sound and memory.num_steps >= 0
 
 
 def _is_positive(number: float) -> bool:

@@ -71,6 +71,28 @@ def test_a_damaged_entry_is_removed_with_a_warning_and_made_again(tmp_path, harm
     assert (find(cache, "a")[1]["data"] == 2).all()
 
 
+@pytest.mark.parametrize("put", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["pipe", "device"])
+def test_what_is_no_regular_file_holds_nothing_up_and_is_made_again(tmp_path, put, caplog):
+    cache = cache_in(tmp_path)
+    put(tmp_path / "a.packed")
+    assert find(cache, "a") is None
+    assert "not a regular file" in caplog.text
+    for suffix in ("lock", "partial"):
+        (tmp_path / f"a.{suffix}").unlink(missing_ok=True)
+        put(tmp_path / f"a.{suffix}")
+    keep(cache, "a", fill=2)
+    assert (find(cache, "a")[1]["data"] == 2).all()
+
+
+def test_a_folder_in_its_place_is_served_without(tmp_path, caplog):
+    cache = cache_in(tmp_path)
+    (tmp_path / "a.packed").mkdir()
+    assert find(cache, "a") is None
+    keep(cache, "a")
+    assert "could not be kept" in caplog.text
+    assert [path.name for path in tmp_path.iterdir() if path.suffix != ".lock"] == ["a.packed"]
+
+
 def test_what_was_unused_for_longest_goes_first_and_served_arrays_live_on(tmp_path):
     cache = cache_in(tmp_path, limit=int(2.5 * ENTRY_BYTES))
     keep(cache, "old", fill=1)

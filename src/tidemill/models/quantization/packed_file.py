@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from tidemill.core.regular_file import open_regular
 from tidemill.models.quantization.evidence import Evidence, Format
 
 Array = NDArray[Any]
@@ -201,7 +202,7 @@ class PackedWriter:
 
 def read_packed(path: Path, key: str, *, num_threads: int) -> tuple[PackedHeader, dict[str, Array]]:
     """Map the file at `path`, made for `key`. Raises OSError, and DamagedFileError if a byte is not as it was."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         header = _read_header(file)
         if header.key != key:
             raise DamagedFileError("it was made for another model")
