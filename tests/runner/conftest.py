@@ -18,10 +18,10 @@ def folder(tmp_path_factory):
 def load(folder):
     threads = torch.get_num_threads()
 
-    def load(*, memory=None, cache=None, scheduler=None, progress=None, on_layer=None, **settings):
+    def load(*, spec=None, memory=None, cache=None, scheduler=None, progress=None, on_layer=None, **settings):
         return load_runner(
             folder,
-            load_spec(folder),
+            spec or load_spec(folder),
             ModelSettings(
                 model=str(folder),
                 device="cpu",

@@ -4,7 +4,13 @@ from hypothesis import strategies as st
 
 from tidemill.core.errors import CapacityError, ConfigurationError
 from tidemill.core.kv_cache import KVCacheGroup
-from tidemill.runner.cache_sizing import CacheShape, MemoryBudget, check_weights_fit, size_cache
+from tidemill.runner.cache_sizing import (
+    CacheShape,
+    MemoryBudget,
+    check_context_fits,
+    check_weights_fit,
+    size_cache,
+)
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
@@ -119,3 +125,38 @@ def test_weights_that_exceed_what_is_available():
     check_weights_fit(10 * GIB, None)
     with pytest.raises(CapacityError, match=r"need 16\.0 GiB, but only 8\.5 GiB"):
         check_weights_fit(16 * GIB, 8 * GIB + 512 * MIB)
+
+
+def check(shape, available, *, max_model_len=10_000_000, chosen=False, requested=None, position_bytes=128):
+    check_context_fits(
+        shape,
+        available,
+        max_model_len=max_model_len,
+        is_len_chosen=chosen,
+        requested_bytes=requested,
+        position_bytes=position_bytes,
+    )
+
+
+def test_a_context_beyond_all_memory_is_refused_before_anything_is_loaded():
+    with pytest.raises(CapacityError) as caught:
+        check(make_shape(block_bytes=16 * 1024), GIB)
+    assert "10000000 tokens (the model's own) needs at least 10.7 GiB, but 1.0 GiB are there" in caught.value.message
+    longest = int(caught.value.next_step.split()[-1].rstrip("."))
+    check(make_shape(block_bytes=16 * 1024), GIB, max_model_len=longest)
+    with pytest.raises(CapacityError, match="too little beyond"):
+        check(make_shape(block_bytes=16 * 1024), GIB, max_model_len=longest + 1)
+
+
+def test_windows_do_not_hide_what_each_position_takes():
+    shape = make_shape(64, block_bytes=16)
+    check(shape, GIB, position_bytes=0)
+    with pytest.raises(CapacityError, match=r"needs at least 1\.2 GiB"):
+        check(shape, GIB)
+
+
+def test_a_cache_that_was_asked_for_is_held_against_it_at_once():
+    with pytest.raises(CapacityError, match=r"--kv-cache-memory allows 4\.0 MiB; the longest context that fits has 48"):
+        check(make_shape(), 100 * GIB, max_model_len=1024, requested=4 * MIB)
+    check(make_shape(), 100 * GIB, max_model_len=48, requested=4 * MIB)
+    check(make_shape(), None)

@@ -140,6 +140,13 @@ def test_every_chunk_size(model):
         assert_same_bits(run(model, requests, budget=budget), expected)
 
 
+def test_blocks_of_one_position(model):
+    generator = np.random.default_rng(7)
+    requests = [make_request(index, random_prompt(generator, 30 + index), 6) for index in range(3)]
+    expected = alone(model, requests)
+    assert_same_bits(run(model, requests, block_size=1, budget=17, prefix_caching=True), expected)
+
+
 def test_threads_on_long_prompts(model):
     generator = np.random.default_rng(5)
     requests = [make_request(index, random_prompt(generator, 500 + index), 4) for index in range(2)]

@@ -86,10 +86,9 @@ class Decoder:
         """Which kernels it computes with."""
         return self._kernels.name
 
-    @property
-    def takes_layers_together(self) -> bool:
-        """Whether its kernels compute steps of few rows as one."""
-        return self._stack is not None
+    def takes_layers_together(self, num_rows: int) -> bool:
+        """Whether its kernels compute the layers of a step of so many rows as one."""
+        return self._stack is not None and self._stack.takes(num_rows)
 
     @torch.inference_mode()
     def forward(
@@ -102,7 +101,8 @@ class Decoder:
         caches = self._caches(kv)
         plans = [self._kernels.plan(batch) for batch in attention]
         residual = torch.nn.functional.embedding(token_ids, self._embedding).float()
-        if self._stack is not None and self._stack.takes(residual.shape[0]):
+        if self.takes_layers_together(residual.shape[0]):
+            assert self._stack is not None
             self._on_layer()
             return self._stack.run(residual, positions, caches, plans)
         x = self._norms[0].first(residual, self._norm_dtypes[0])

@@ -1,5 +1,6 @@
 """How many blocks the KV cache gets, from what there is and what is wanted. Arithmetic only: it measures nothing."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tidemill.core.errors import CapacityError, ConfigurationError
@@ -43,14 +44,7 @@ class CacheShape:
 
     def longest_sequence(self, num_blocks: int, at_most: int) -> int:
         """The most tokens, up to `at_most`, that one sequence can have with `num_blocks`; 0 if none."""
-        low, high = 0, at_most
-        while low < high:
-            middle = (low + high + 1) // 2
-            if self.least_blocks(middle) <= num_blocks:
-                low = middle
-            else:
-                high = middle - 1
-        return low
+        return _longest(at_most, lambda num_tokens: self.least_blocks(num_tokens) <= num_blocks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +127,53 @@ def check_weights_fit(weight_bytes: int, available_bytes: int | None) -> None:
         )
 
 
+def check_context_fits(
+    shape: CacheShape,
+    available_bytes: int | None,
+    *,
+    max_model_len: int,
+    is_len_chosen: bool,
+    requested_bytes: int | None,
+    position_bytes: int,
+) -> None:
+    """Raise CapacityError, before anything is loaded, if all that the weights leave is too little for one sequence.
+
+    `position_bytes` is what each position takes beside keys and values. What passes may still be refused later, when
+    it is known what else takes memory.
+    """
+    if requested_bytes is not None:
+        size_cache(
+            shape, None, max_model_len=max_model_len, is_len_chosen=is_len_chosen, requested_bytes=requested_bytes
+        )
+    if available_bytes is None:
+        return
+
+    def needed(num_tokens: int) -> int:
+        return shape.least_blocks(num_tokens) * shape.block_bytes + num_tokens * position_bytes
+
+    if needed(max_model_len) <= available_bytes:
+        return
+    longest = _longest(max_model_len, lambda num_tokens: needed(num_tokens) <= available_bytes)
+    raise CapacityError(
+        f"{_context(max_model_len, is_len_chosen)} needs at least {byte_words(needed(max_model_len))}, but "
+        f"{byte_words(available_bytes)} are there for it, which is too little beyond {longest} tokens.",
+        next_step=f"Pass --max-model-len with less than {longest}.",
+    )
+
+
+def _longest(at_most: int, fits: Callable[[int], bool]) -> int:
+    """The largest number up to `at_most` that fits, where whatever is below one that fits does too; 0 if none."""
+    low, high = 0, at_most
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle - 1)
+    return low
+
+
+def _context(max_model_len: int, is_len_chosen: bool) -> str:
+    return f"A context of {max_model_len} tokens" + ("" if is_len_chosen else " (the model's own)")
+
+
 def _too_small(
     shape: CacheShape,
     budget: MemoryBudget | None,
@@ -143,7 +184,7 @@ def _too_small(
     requested_bytes: int | None,
 ) -> CapacityError:
     needed = byte_words(shape.least_blocks(max_model_len) * shape.block_bytes)
-    context = f"A context of {max_model_len} tokens" + ("" if is_len_chosen else " (the model's own)")
+    context = _context(max_model_len, is_len_chosen)
     room = str(budget) if requested_bytes is None else f"--kv-cache-memory allows {byte_words(requested_bytes)}"
     longest = shape.longest_sequence(num_blocks, max_model_len)
     if longest == 0:

@@ -6,7 +6,7 @@ import sys
 from typing import TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TaskProgressColumn, TextColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from tidemill.core.backend import ModelInfo
 
@@ -55,7 +55,13 @@ class Announcer:
             self._is_gone = True
 
     def _open_bar(self) -> tuple[Progress, TaskID]:
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+        )
         console = Console(file=self._out)
         # On one and the same terminal a log line would run into the bar; to a file it goes as ever.
         bar = Progress(*columns, console=console, transient=True, redirect_stderr=sys.stderr.isatty())

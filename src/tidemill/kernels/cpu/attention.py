@@ -9,8 +9,7 @@ a bit. No floating-point licence here: what is fused is written in the vector co
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, prange, types
-from numba.extending import overload
+from numba import njit, prange
 
 from tidemill.kernels.cpu import block_places as places
 from tidemill.kernels.cpu import numba_setup
@@ -18,6 +17,7 @@ from tidemill.kernels.cpu.add_values import add_values
 from tidemill.kernels.cpu.block_places import KEY_BLOCK, LANES, ROWS, STATE, WEIGHT_BYTES
 from tidemill.kernels.cpu.block_search import find_block, padded_width, pair_of
 from tidemill.kernels.cpu.element import exp_nonpositive, rounded
+from tidemill.kernels.cpu.load_query import load_query
 from tidemill.kernels.cpu.numba_setup import INSIDE
 from tidemill.kernels.cpu.turns import address, take
 from tidemill.kernels.cpu.weigh_block import weigh_block
@@ -80,45 +80,6 @@ def _parts(rows: Any, layer: Any) -> Any:
     sums = state + padded * STATE
     total = sums + padded * width
     return Parts(weights, state, sums, total, total + total - state, padded, width, depth)
-
-
-def _load_query(query: Any, scale: Any, space: Any, at: Any, state: Any, pages: Any) -> None:
-    """Put `query` (head_dim,) float32, times `scale`, into `space.floats` at `at`, as operands for `pages`' type."""
-    raise AssertionError("only inside compiled code")
-
-
-@overload(_load_query)
-def _load_query_as(query: Any, scale: Any, space: Any, at: Any, state: Any, pages: Any) -> Any:
-    def as_it_is(query: Any, scale: Any, space: Any, at: Any, state: Any, pages: Any) -> Any:
-        target = space.floats[at : at + query.shape[0]]
-        for d in range(query.shape[0]):
-            target[d] = query[d] * scale
-
-    def to_bf16(query: Any, scale: Any, space: Any, at: Any, state: Any, pages: Any) -> Any:
-        halves = space.floats.view(np.uint16)[2 * at : 2 * at + query.shape[0]]
-        for d in range(query.shape[0]):
-            halves[d] = rounded(halves, query[d] * scale)
-
-    def to_int16(query: Any, scale: Any, space: Any, at: Any, state: Any, pages: Any) -> Any:
-        # Magnitudes order as their bits do: an integer maximum becomes vectors by itself and loses no NaN.
-        highest = np.int32(0)
-        for d in range(query.shape[0]):
-            highest = max(highest, np.int32(np.float32(query[d] * scale).view(np.int32) & np.int32(0x7FFFFFFF)))
-        most = np.int32(highest).view(np.float32)
-        # A query with a number that is not finite makes scores that are none.
-        step = most / np.float32(32767) if most < np.float32(np.inf) else np.float32(np.nan)
-        inverse = np.float32(1) / step if step > np.float32(1e-30) else np.float32(0)
-        space.floats[state + places.QUERY_STEP] = step
-        shorts = space.floats.view(np.int16)[2 * at : 2 * at + query.shape[0]]
-        if inverse > np.float32(0):
-            for d in range(query.shape[0]):
-                shorts[d] = np.int16(np.rint(query[d] * scale * inverse))
-        else:
-            shorts[:] = 0
-
-    if pages.dtype == types.float32:
-        return as_it_is
-    return to_bf16 if pages.dtype == types.uint16 else to_int16
 
 
 @njit(nogil=True, error_model="numpy", **INSIDE)
@@ -221,7 +182,7 @@ def _attend(q: Any, layer: Any, table: Any, tile: Any, scale: Any, space: Any, p
         source = q[tile.first_row + r // tile.group]
         column = (tile.head * tile.group + r % tile.group) * layer.head_dim
         query = source[column : column + layer.head_dim]
-        _load_query(query, scale, space, r * parts.depth, parts.state + r * STATE, layer.pages)
+        load_query(query, scale, space, r * parts.depth, parts.state + r * STATE, layer.pages)
     last = min(tile.stop, tile.position + tile.queries) - 1
     earliest = max(tile.start, tile.position - tile.window + 1 if tile.window > 0 else 0)
     begin = earliest // KEY_BLOCK * KEY_BLOCK

@@ -1,10 +1,13 @@
 """Compiles the products and the layer pass by one step of a tiny decoder, and leaves them in Numba's cache on disk.
 
 Run as a process of its own at the first start on a machine, beside the engine's, which compiles the rest meanwhile:
-Numba compiles one kernel at a time in a process. What types there are comes of the same code as in a real model.
+Numba compiles one kernel at a time in a process. What types there are comes of the same code as in a real model. It
+ends when its standard input does, whose other end the engine holds: so it never outlives one that dies.
 """
 
+import os
 import sys
+import threading
 from pathlib import Path
 
 import numba
@@ -84,6 +87,14 @@ def _batch() -> AttentionBatch:
     )
 
 
+def _end_with_the_input() -> None:
+    # Read past Python's own buffer, whose lock this thread would still hold at an orderly end.
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+
+
 if __name__ == "__main__":
+    threading.Thread(target=_end_with_the_input, daemon=True).start()
     numba.set_num_threads(1)
     compute(sys.argv[1])

@@ -27,6 +27,11 @@ def configure() -> bool:
     return True
 
 
+def has_compiled() -> bool:
+    """Whether there is a compiled kernel of this version in the cache. Ask after `configure`."""
+    return next(Path(config.CACHE_DIR).glob("*/*.nbi"), None) is not None
+
+
 def _sources_digest() -> str:
     """Numba renews a kernel when its own file changes, but not when a file it calls into does: so all files count."""
     digest = hashlib.sha256()

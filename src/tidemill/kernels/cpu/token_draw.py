@@ -11,7 +11,6 @@ from numba import njit, prange
 from tidemill.kernels.cpu import numba_setup
 from tidemill.kernels.cpu.token_order import (
     COUNT,
-    INSIDE,
     LEAST,
     RUN,
     WEIGH,
@@ -19,6 +18,7 @@ from tidemill.kernels.cpu.token_order import (
     first_with,
     floor_of,
     gather,
+    inside,
     keep,
     masses_of_runs,
     peaks_of_runs,
@@ -38,7 +38,7 @@ _INFINITE = np.int32(0x7F800000)
 _KEY_OF_MINUS_INFINITY = np.int32(-0x7F800001)
 
 
-@INSIDE
+@inside
 def _is_finite(bits: Any) -> Any:
     largest = np.int32(0)
     for i in range(bits.shape[0]):
@@ -46,7 +46,7 @@ def _is_finite(bits: Any) -> Any:
     return largest < _INFINITE
 
 
-@INSIDE
+@inside
 def _apply_hooks(scores: Any, masks: Any, bias_ids: Any, biases: Any, ids: Any, counts: Any, params: Any) -> None:  # noqa: C901
     """Mask, bias and penalties, in this order, on `scores` in place."""
     for mask in range(masks.shape[0]):
@@ -70,7 +70,7 @@ def _apply_hooks(scores: Any, masks: Any, bias_ids: Any, biases: Any, ids: Any, 
         scores[ids[i]] = score
 
 
-@INSIDE
+@inside
 def _draw(  # noqa: C901, PLR0912
     scores: Any, bits: Any, params: Any, number: Any, top: Any, grains: Any, grain: Any,
     peaks: Any, masses: Any, ids: Any, keys: Any, weights: Any, bins: Any,
@@ -125,7 +125,7 @@ def _draw(  # noqa: C901, PLR0912
     return np.int64(ids[i])
 
 
-@INSIDE
+@inside
 def _product(a: Any, b: Any) -> Any:
     """The 128 bits of a * b, both uint64: high and low word."""
     half, low_bits = np.uint64(32), np.uint64(0xFFFFFFFF)
@@ -135,7 +135,7 @@ def _product(a: Any, b: Any) -> Any:
     return a_high * b_high + (middle >> half) + (other >> half), a * b
 
 
-@INSIDE
+@inside
 def _uniform(key: Any) -> Any:
     """The number in [0, 1) of (seed, prompt index, sample index, position): Philox4x64-10, as `sampling.rng` has it."""
     k0, k1 = key[0], np.uint64(0)
@@ -149,7 +149,7 @@ def _uniform(key: Any) -> Any:
     return np.float64(c0 >> np.uint64(11)) * 2.0**-53
 
 
-@INSIDE
+@inside
 def _draw_part(
     logits: Any, params: Any, stream_keys: Any, masks: Any, mask_starts: Any, bias_ids: Any, biases: Any,
     bias_starts: Any, count_ids: Any, counts: Any, count_starts: Any, part: Any, num_parts: Any, grains: Any,

@@ -13,13 +13,13 @@ from tidemill.kernels.cpu import numba_setup
 
 RUN = 64
 """Tokens whose largest score, and whose mass, stand for them."""
-INSIDE = njit(nogil=True, error_model="numpy", **numba_setup.INSIDE)
+inside = njit(nogil=True, error_model="numpy", **numba_setup.INSIDE)
 """Of what only compiled code calls. Not `fastmath`, not even fused: the twin's numpy rounds every operation."""
 LEAST = np.int32(-(2**31))
 COUNT, WEIGH = range(2)
 
 
-@INSIDE
+@inside
 def weight_of(score: Any, top: Any, temperature: Any, grains: Any, grain: Any) -> Any:
     """exp((score - top) / temperature) in whole grains."""
     x = (score - top) / temperature
@@ -36,21 +36,21 @@ def weight_of(score: Any, top: Any, temperature: Any, grains: Any, grain: Any) -
     return np.rint(weight * grains) * grain
 
 
-@INSIDE
+@inside
 def key_of(bits: Any) -> Any:
     """An int32 that orders as the float32 of these bits does; both zeros are one."""
     key = np.int32(bits ^ np.int32(np.int32(bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
     return np.int32(0) if key == np.int32(-1) else key
 
 
-@INSIDE
+@inside
 def score_of(key: Any) -> Any:
     """The score that has this key."""
     return np.int32(key ^ np.int32(np.int32(key >> np.int32(31)) & np.int32(0x7FFFFFFF))).view(np.float32)
 
 
 # Indices are unsigned because Numba would ask of every other whether it counts from the end: no vector loop does.
-@INSIDE
+@inside
 def peaks_of_runs(bits: Any, peaks: Any) -> Any:
     """The largest key of each run, and of all."""
     top, num_whole = LEAST, bits.shape[0] // RUN
@@ -69,7 +69,7 @@ def peaks_of_runs(bits: Any, peaks: Any) -> Any:
     return top
 
 
-@INSIDE
+@inside
 def first_with(bits: Any, peaks: Any, key: Any) -> Any:
     """The lowest token with this key, which one of them has."""
     run = 0
@@ -101,7 +101,7 @@ def masses_of_runs(scores: Any, top: Any, temperature: Any, grains: Any, grain: 
     return total
 
 
-@INSIDE
+@inside
 def cut(keys: Any, weights: Any, num: Any, mode: Any, limit: Any, bins: Any) -> Any:
     """Where the shortest beginning ends that holds `limit`, of the first `num` entries by falling key: the key it ends
     with, and how many entries of that key belong to it. `mode` says whether entries are counted or weighed.
@@ -139,7 +139,7 @@ def cut(keys: Any, weights: Any, num: Any, mode: Any, limit: Any, bins: Any) -> 
     return lowest, ties
 
 
-@INSIDE
+@inside
 def keep(ids: Any, keys: Any, weights: Any, num: Any, last: Any, ties: Any) -> Any:
     """Keep the entries above the key `last`, and the first `ties` of those that have it; how many that are."""
     kept = 0
@@ -153,7 +153,7 @@ def keep(ids: Any, keys: Any, weights: Any, num: Any, last: Any, ties: Any) -> A
     return kept
 
 
-@INSIDE
+@inside
 def gather(bits: Any, peaks: Any, floor: Any, ids: Any, keys: Any) -> Any:
     """The tokens whose key is at least `floor`, by rising id, and their keys; how many there are."""
     num = 0
@@ -166,7 +166,7 @@ def gather(bits: Any, peaks: Any, floor: Any, ids: Any, keys: Any) -> Any:
     return num
 
 
-@INSIDE
+@inside
 def floor_of(weight: Any, top: Any, temperature: Any, grain: Any) -> Any:
     """A key below which every weight is less than `weight`; the least there is where grains are too coarse to tell."""
     if weight < 1024 * grain:
