@@ -56,7 +56,7 @@ def board() -> Board:
                 ),
                 Panel(
                     "By key",
-                    "Energy of finished answers; `other` is all keys beyond max_metric_keys: the books have each.",
+                    "Energy of finished answers; `(other)` is all keys beyond max_metric_keys: the books have each.",
                     "watt",
                     [Query(rates("tidemill_energy_requests_joules_total", "key"), "{{key}}")],
                     is_stacked=True,

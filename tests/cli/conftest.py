@@ -27,6 +27,7 @@ TIMINGS = SequenceTimings(
     num_preemptions=0,
     queue_seconds=0.0,
     time_to_first_token_seconds=0.25,
+    decode_seconds=0.25,
     total_seconds=0.5,
 )
 

@@ -10,10 +10,12 @@ from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner
 
 from tests.fakes.ledger_rig import LedgerRig
+from tidemill.api.limits import parse_options
 from tidemill.cli.main import app
+from tidemill.core.errors import ConfigurationError
 from tidemill.ledger.entries import RequestEntry
 from tidemill.ledger.store import LedgerStore
-from tidemill.telemetry.ledger_metrics import LedgerMetrics, StoreCollector
+from tidemill.telemetry.ledger_metrics import OTHER, LedgerMetrics, StoreCollector
 
 START = 1_700_000_000.0
 """The rig's wall clock at its start."""
@@ -96,7 +98,7 @@ def test_keys_beyond_the_most_share_a_series_and_sums_stay_right(rig: LedgerRig)
     keys = ["first", "second", *(f"key-{number}" for number in range(50)), "first"]
     for key in keys:
         metrics.entry(replace(request, key=key))
-    whole, named = len(keys) * request.requests_joules, {"first": 2, "second": 1, "other": 50}
+    whole, named = len(keys) * request.requests_joules, {"first": 2, "second": 1, "(other)": 50}
     assert metric(registry, "tidemill_energy_requests_joules_total") == pytest.approx(whole)
     for key, count in named.items():
         told = metric(registry, "tidemill_energy_requests_joules_total", key=key)
@@ -111,7 +113,21 @@ def test_with_room_for_no_key_all_are_others(rig: LedgerRig) -> None:
     for entry in rig.entries[:200]:
         metrics.entry(entry)
     samples = [sample for family in registry.collect() for sample in family.samples]
-    assert {s.labels["key"] for s in samples if "key" in s.labels} == {"other"}
+    assert {s.labels["key"] for s in samples if "key" in s.labels} == {"(other)"}
+
+
+def test_no_name_of_the_key_file_is_the_series_of_the_others(rig: LedgerRig) -> None:
+    name = parse_options(["name=other"], "line 1").name
+    assert name == "other"
+    registry = CollectorRegistry()
+    metrics = LedgerMetrics(registry, model_name="rig", max_keys=1)
+    request = next(entry for entry in rig.entries if isinstance(entry, RequestEntry) and entry.requests_joules > 0.0)
+    for key in (name, "one", "two"):
+        metrics.entry(replace(request, key=key))
+    mine = metric(registry, "tidemill_energy_requests_joules_total", key=name)
+    assert mine == pytest.approx(request.requests_joules)
+    with pytest.raises(ConfigurationError):
+        parse_options([f"name={OTHER}"], "line 1")
 
 
 @pytest.mark.parametrize("quantity", ["water_offsite_{}_liters", "carbon_operational_{}_grams"])

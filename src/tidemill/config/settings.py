@@ -302,7 +302,7 @@ class LedgerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             ge=0,
             le=10_000,
             description="API keys with series of their own in /metrics: the first that are used. The others are "
-            "summed up as 'other' there; the books on disk know every key.",
+            "summed up as '(other)' there; the books on disk know every key.",
         ),
     ] = 100
     ledger_store: Annotated[bool, Meta(description="Keep the books on disk, for `tidemill ledger`.")] = True

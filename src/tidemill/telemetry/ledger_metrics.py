@@ -21,8 +21,8 @@ _IMPACTS = (
     ("tidemill_carbon_embodied_{}_grams", "Grams CO2e of making the machine"),
     ("tidemill_cost_{}", "Money, in the currency of the settings"),
 )
-OTHER = "other"
-"""The key of all that have no series of their own."""
+OTHER = "(other)"
+"""The key of all that have no series of their own: no name in a key file has parentheses."""
 _PARTS = (("requests", "of finished answers", _KEY), ("waste", "of work for nothing", _KEY), ("idle", "idle", _MODEL))
 
 
@@ -30,7 +30,7 @@ class LedgerMetrics:
     """Counts entries as they become final.
 
     A key has some thirty lines on the page. The first `max_keys` that are used have series of their own for as long as
-    the server runs; the others share those of the key `other`. The books on disk know every key.
+    the server runs; the others share those of the key `(other)`. The books on disk know every key.
     """
 
     def __init__(self, registry: CollectorRegistry, *, model_name: str, max_keys: int) -> None:
@@ -65,12 +65,7 @@ class LedgerMetrics:
             _MODEL,
             registry=registry,
         )
-        self._impacts = {
-            part: [
-                Counter(name.format(part), f"{what}: {whose}.", labels, registry=registry) for name, what in _IMPACTS
-            ]
-            for part, whose, labels in _PARTS
-        }
+        self._impacts = _impact_counters(registry)
         self._residual_joules = self._modelled_joules = 0.0
         self._idle.labels(model_name)
         self.open(0.0)
@@ -116,6 +111,14 @@ class LedgerMetrics:
     def _add(self, part: str, labels: tuple[str, ...], impact: Impact) -> None:
         for counter, amount in zip(self._impacts[part], impact, strict=True):
             counter.labels(*labels).inc(max(0.0, amount))
+
+
+def _impact_counters(registry: CollectorRegistry) -> dict[str, list[Counter]]:
+    """Of each part of the books, in the order of an `Impact`."""
+    return {
+        part: [Counter(name.format(part), f"{what}: {whose}.", labels, registry=registry) for name, what in _IMPACTS]
+        for part, whose, labels in _PARTS
+    }
 
 
 class StoreCollector(Collector):
