@@ -7,10 +7,11 @@ import httpx
 import msgspec
 import pytest
 
-from tests.fakes.backend import FakeBackend
+from tests.fakes.backend import FakeBackend, timings
+from tidemill.api.ollama.rendering import counts_of
 from tidemill.core.errors import EngineFailedError, OverloadedError
 from tidemill.core.messages import Message
-from tidemill.core.requests import ChatPrompt, FinishReason, TextPrompt
+from tidemill.core.requests import ChatPrompt, Finish, FinishReason, TextPrompt
 
 TURN = [{"role": "user", "content": "Hi"}]
 
@@ -48,6 +49,12 @@ async def test_generate_streams_lines_by_default(client: httpx.AsyncClient) -> N
     assert lines[0]["created_at"] == "2027-01-15T08:00:00Z"
     assert {key: lines[-1][key] for key in FINAL} == FINAL
     assert not set(FINAL) & set(lines[0]) - {"done"}
+
+
+def test_the_time_of_decoding_is_that_of_its_steps_also_where_they_were_told_late() -> None:
+    late = msgspec.structs.replace(timings(5, 4), time_to_first_token_seconds=0.8)
+    told = counts_of(Finish(reason=FinishReason.STOP, timings=late), with_footprint=False)
+    assert {key: told[key] for key in FINAL} == FINAL
 
 
 async def test_generate_in_one_piece(client: httpx.AsyncClient, backend: FakeBackend) -> None:
@@ -184,7 +191,7 @@ async def test_what_is_refused_says_why_and_what_is_taken(
 
 async def test_an_option_beside_the_options_is_told_where_it_belongs(client: httpx.AsyncClient) -> None:
     error = (await generate(client, temperature=1)).json()["error"]
-    assert error == "The field 'temperature' is not known. It belongs into another object of the body."
+    assert error == "The field 'temperature' is not known. It belongs in another object of the body."
 
 
 async def test_a_long_duration_is_judged_in_linear_time(client: httpx.AsyncClient) -> None:

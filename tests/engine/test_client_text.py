@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from tests.engine.conftest import MakeStage, ask, collect
-from tests.fakes.fake_engine import finish
+from tests.fakes.fake_engine import STATS, finish
 from tidemill.core.messages import Message
 from tidemill.core.requests import Accepted, ChatPrompt, Delta, FinishReason, TokensPrompt
 from tidemill.engine.protocol import SequenceOutput, WireLogprobs
@@ -66,9 +66,24 @@ async def test_timings_are_measured_from_the_arrival(make_stage: MakeStage) -> N
     assert end is not None
     assert end.reason is LENGTH
     timings = end.timings
-    assert (timings.time_to_first_token_seconds, timings.total_seconds) == (0.5, 2.0)
+    assert (timings.time_to_first_token_seconds, timings.decode_seconds, timings.total_seconds) == (0.5, 1.5, 2.0)
     assert (timings.num_prompt_tokens, timings.num_output_tokens, timings.num_cached_tokens) == (5, 3, 3)
     assert (timings.num_preemptions, timings.queue_seconds) == (1, 0.25)
+
+
+async def test_steps_that_are_reported_in_one_go_have_taken_their_time(make_stage: MakeStage) -> None:
+    stage = await make_stage()
+    engine = await stage.ready_engine()
+    stream = asyncio.create_task(collect(stage.client, ask(stage.client)))
+    (submit,) = await engine.submitted(1)
+    await engine.say(submit.sequence_id, "a", first=True)
+    for letter in "bcd":
+        await engine.say(submit.sequence_id, letter)
+    await engine.say(submit.sequence_id, "e", end=finish(LENGTH))
+    end = (await stream)[0][-1].finish
+    assert end is not None
+    assert end.timings.total_seconds == 0.0, "nobody has waited"
+    assert end.timings.decode_seconds == pytest.approx(4 * STATS.step_seconds)
 
 
 async def test_a_stop_string_over_token_boundaries_ends_and_aborts(make_stage: MakeStage) -> None:

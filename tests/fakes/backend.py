@@ -50,6 +50,7 @@ def timings(num_prompt: int, num_output: int, *, cached: int = 0) -> SequenceTim
         num_preemptions=0,
         queue_seconds=0.1,
         time_to_first_token_seconds=0.3 if num_output else None,
+        decode_seconds=0.5 if num_output else 0.0,
         total_seconds=0.8,
     )
 

@@ -124,9 +124,8 @@ class BodyDecoder(Generic[T]):
             name = found["name"][:100]
             near = difflib.get_close_matches(name, self._fields, n=1)
             where = f"{found['path']}.{name}" if found["path"] else name
-            hint = f"Did you mean '{near[0]}'?" if near else None
-            if name in self._fields:
-                hint = "It belongs into another object of the body."
+            guess = f"Did you mean '{near[0]}'?" if near else None
+            hint = "It belongs in another object of the body." if name in self._fields else guess
             raise InvalidRequestError(f"The field '{where}' is not known.", param=where, next_step=hint)
         located = _LOCATION.match(message)
         path = located["path"][:200] if located else ""

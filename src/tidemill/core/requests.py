@@ -119,6 +119,8 @@ class SequenceTimings(msgspec.Struct, frozen=True, kw_only=True):
     num_preemptions: int
     queue_seconds: float
     time_to_first_token_seconds: float | None
+    decode_seconds: float
+    """From the first token to the last: what the steps between took, also where both were reported in one go."""
     total_seconds: float
 
 

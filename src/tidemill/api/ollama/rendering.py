@@ -46,17 +46,15 @@ def _nanoseconds(seconds: float) -> int:
 def counts_of(finish: Finish, *, with_footprint: bool) -> dict[str, Any]:
     """Counts and durations of a finished answer, from its measured times."""
     timings = finish.timings
-    first = timings.time_to_first_token_seconds
-    first = timings.total_seconds if first is None else first
     return {
         "done": True,
         "done_reason": _REASONS[finish.reason],
         "total_duration": _nanoseconds(timings.total_seconds),
         "load_duration": 0,
         "prompt_eval_count": timings.num_prompt_tokens,
-        "prompt_eval_duration": _nanoseconds(first - timings.queue_seconds),
+        "prompt_eval_duration": _nanoseconds(timings.total_seconds - timings.queue_seconds - timings.decode_seconds),
         "eval_count": timings.num_output_tokens,
-        "eval_duration": _nanoseconds(timings.total_seconds - first),
+        "eval_duration": _nanoseconds(timings.decode_seconds),
         "footprint": footprint_of([finish], is_wanted=with_footprint),
     }
 

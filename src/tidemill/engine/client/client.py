@@ -88,6 +88,7 @@ class EngineClient:
         self._is_stopped = False
         self._connection: Connection | None = None
         self._num_starts = 0
+        self._engine_seconds = 0.0
         self._digest: str | None = None
         self._models: tuple[ModelInfo, ...] = ()
         self._supervisor: Supervisor | None = None
@@ -152,7 +153,7 @@ class EngineClient:
             prediction = self._promise.admit(offer)
             first_id = self._last_sequence_id + 1
             streams = plan_streams(
-                request, prompts, first_id, self._text.tokenizer, arrival, self._clock, self._statement
+                request, prompts, first_id, self._text.tokenizer, arrival, self._clock, self._worked, self._statement
             )
             self._last_sequence_id += len(streams)
             least = least_buffer_bytes(count, request.sampling.num_logprobs)
@@ -282,6 +283,7 @@ class EngineClient:
     def engine_stepped(self, frame: StepOutput) -> None:
         """A step's outputs: to the requests they belong to, and its facts to whoever counts."""
         self._promise.stepped(frame)
+        self._engine_seconds += frame.stats.turn_seconds or frame.stats.step_seconds
         for output in frame.outputs:
             self._count(output)
             # An output may cross an abort on its way; then nobody waits for it.
@@ -293,6 +295,9 @@ class EngineClient:
                 logger.exception("The output of a sequence could not be turned into text; its request is ended.")
                 generation.fail(EngineFailedError("The output of this request could not be turned into text."))
         self._on_step(frame.stats)
+
+    def _worked(self) -> float:
+        return self._engine_seconds
 
     def engine_booked(self, frame: Books) -> None:
         """An interval of the engine's meter is closed."""

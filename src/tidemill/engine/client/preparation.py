@@ -55,9 +55,10 @@ def plan_streams(
     tokenizer: Tokenizer,
     arrival: float,
     clock: Clock,
+    engine_clock: Clock,
     statement: Statement = no_statement,
 ) -> tuple[SequenceStream, ...]:
-    """The sequences of a request, prompt-major, with ids from `first_id` on."""
+    """The sequences of a request, prompt-major, with ids from `first_id` on. `engine_clock` as for each of them."""
     streams = []
     for index in range(len(prompts) * request.n):
         prompt = prompts[index // request.n]
@@ -70,7 +71,7 @@ def plan_streams(
             continues_text=prompt.continues_text,
             arrival=arrival,
         )
-        streams.append(SequenceStream(plan, tokenizer, clock, statement))
+        streams.append(SequenceStream(plan, tokenizer, clock, engine_clock, statement))
     return tuple(streams)
 
 

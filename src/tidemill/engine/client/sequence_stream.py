@@ -52,12 +52,19 @@ class SequenceStream:
     """The state of one sequence between its first and its last token."""
 
     def __init__(
-        self, plan: SequencePlan, tokenizer: Tokenizer, clock: Clock, statement: Statement = no_statement
+        self,
+        plan: SequencePlan,
+        tokenizer: Tokenizer,
+        clock: Clock,
+        engine_clock: Clock,
+        statement: Statement = no_statement,
     ) -> None:
+        """`engine_clock` is what the steps reported so far have taken."""
         self.plan = plan
         self._statement = statement
         self._tokenizer = tokenizer
         self._clock = clock
+        self._engine_clock = engine_clock
         sampling = plan.sampling
         self._detokenizer = IncrementalDetokenizer(
             tokenizer, skip_special_tokens=sampling.skip_special_tokens, continues_text=plan.continues_text
@@ -67,6 +74,7 @@ class SequenceStream:
         self._prompt_logprobs: list[PositionLogprobs | None] = [None]
         self._num_output_tokens = 0
         self._first_token_at: float | None = None
+        self._first_step_at = 0.0
         self._num_cached_tokens = 0
         self._num_preemptions = 0
         self._queue_seconds = 0.0
@@ -95,7 +103,7 @@ class SequenceStream:
 
     def _note_facts(self, output: SequenceOutput) -> None:
         if output.token_ids and self._first_token_at is None:
-            self._first_token_at = self._clock()
+            self._first_token_at, self._first_step_at = self._clock(), self._engine_clock()
         for facts in (output.start, output.finish):
             if facts is not None:
                 self._num_cached_tokens = facts.num_cached_tokens
@@ -159,8 +167,13 @@ class SequenceStream:
             num_preemptions=self._num_preemptions,
             queue_seconds=self._queue_seconds,
             time_to_first_token_seconds=None if first is None else first - arrival,
+            decode_seconds=0.0 if first is None else self._decode_seconds(first),
             total_seconds=self._clock() - arrival,
         )
+
+    def _decode_seconds(self, first_token_at: float) -> float:
+        # A busy event loop takes in several steps' reports at once; then the engine's own time tells how long it was.
+        return max(self._clock() - first_token_at, self._engine_clock() - self._first_step_at)
 
     def _position(self, raw: WireLogprobs) -> PositionLogprobs:
         top = zip(raw.top_token_ids, raw.top_logprobs, strict=True)
