@@ -1,5 +1,6 @@
 """A model folder for engines that have no weights, and clients that are always stopped."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -47,6 +48,13 @@ def ask(client: EngineClient, *prompts: str, n: int = 1, echo: bool = False, **s
     )
 
 
+def ask_anything() -> GenerationRequest:
+    """A request that is made before any model is known."""
+    return GenerationRequest(
+        request_id="r", model="any", prompts=(TextPrompt(text="x"),), sampling=SamplingParams(seed=1)
+    )
+
+
 async def collect(client: EngineClient, request: GenerationRequest) -> dict[int, list[Delta]]:
     """Every delta of a request, by sequence."""
     deltas: dict[int, list[Delta]] = {}
@@ -54,6 +62,13 @@ async def collect(client: EngineClient, request: GenerationRequest) -> dict[int,
         if isinstance(chunk, Delta):
             deltas.setdefault(chunk.index, []).append(chunk)
     return deltas
+
+
+async def wait_for(happened: Callable[[], bool]) -> None:
+    """Turn the event loop until something outside of virtual time (a socket) has made it happen."""
+    async with asyncio.timeout(10):
+        while not happened():  # nothing signals that bytes went through a socket
+            await asyncio.sleep(0)
 
 
 class Stage:

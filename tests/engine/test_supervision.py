@@ -1,17 +1,16 @@
 """Engines that stall, die, hang, lie and come back, played by hand in virtual time."""
 
 import asyncio
-from collections.abc import Callable
 
 import pytest
 
-from tests.engine.conftest import MakeStage, Stage, ask, collect
+from tests.engine.conftest import MakeStage, Stage, ask, ask_anything, collect, wait_for
 from tests.fakes.fake_engine import INFO, finish
 from tests.fakes.virtual_time import settle
 from tidemill.core import errors
 from tidemill.core.backend import BackendState
 from tidemill.core.errors import CapacityError, EngineFailedError, SetupError, UnavailableError
-from tidemill.core.requests import FinishReason, GenerationRequest, SamplingParams, TextPrompt
+from tidemill.core.requests import FinishReason
 from tidemill.engine.client.events import EngineDied, EngineLoaded, LoadProgress
 from tidemill.engine.protocol import Fatal, Heartbeat, Loading, Ready, WireFinish
 
@@ -138,60 +137,6 @@ async def test_restarts_back_off_and_forget_after_a_minute_of_health(make_stage:
     assert last_event(stage).restart_in_seconds == 1.0
 
 
-async def test_a_refused_request_says_when_the_engine_is_back(make_stage: MakeStage) -> None:
-    stage = await make_stage(engine={"restart_backoff_seconds": 8.0})
-    engine = await stage.ready_engine()
-    engine.exit()
-    await stage.log.until_state(RESTARTING)
-    await stage.log.until(lambda: stage.log.num_of(EngineDied) == 1)
-    await stage.time.advance(3.0)
-    with pytest.raises(UnavailableError) as caught:
-        await anext(stage.client.generate(ask(stage.client)))
-    assert caught.value.retry_after_seconds == pytest.approx(5.0)
-
-
-async def test_a_refused_request_is_told_what_the_last_start_took(make_stage: MakeStage) -> None:
-    stage = await make_stage(engine={"restart_backoff_seconds": 2.0})
-    engine = await stage.yard.next()
-    assert await retry_after(stage) == 1.0, "nothing is known of a first start"
-    await stage.time.advance(6.5)
-    await engine.ready()
-    await stage.client.wait_ready()
-    under_way = asyncio.create_task(collect(stage.client, ask(stage.client)))
-    await engine.submitted(1)
-    engine.exit()
-    with pytest.raises(EngineFailedError) as failed:
-        await under_way
-    assert failed.value.retry_after_seconds == pytest.approx(8.5), "the wait and the start"
-    await stage.time.advance(1.5)
-    assert await retry_after(stage) == pytest.approx(7.0)
-    await stage.time.advance(0.6)
-    engine = await stage.yard.next()
-    await stage.time.advance(4.0)
-    assert await retry_after(stage) == pytest.approx(2.5, abs=0.2)
-    await stage.time.advance(20.0)
-    assert await retry_after(stage) == 1.0, "later than it was expected, it may come at any moment"
-    await engine.ready()
-    await wait_for(lambda: stage.client.health().is_ready)
-    engine.exit()
-    await stage.log.until(lambda: stage.log.num_of(EngineDied) == 2)
-    assert await retry_after(stage) == pytest.approx(4.0 + 24.0, abs=0.2), "the last start counts, not the first"
-
-
-async def test_what_a_start_took_is_told_within_bounds(make_stage: MakeStage) -> None:
-    stage = await make_stage()
-    engine = await stage.yard.next()
-    for _ in range(60):
-        await engine.beat()
-        await settle()
-        await stage.time.advance(1.0)
-    await engine.ready()
-    await stage.client.wait_ready()
-    engine.exit()
-    await stage.log.until(lambda: stage.log.num_of(EngineDied) == 1)
-    assert await retry_after(stage) == 30.0
-
-
 async def test_a_fatal_start_raises_its_own_error_once(make_stage: MakeStage) -> None:
     stage = await make_stage()
     engine = await stage.yard.next()
@@ -287,19 +232,6 @@ async def test_stop_asks_the_engine_and_leaves_no_task(make_stage: MakeStage) ->
     await stage.client.stop()
 
 
-def ask_anything() -> GenerationRequest:
-    return GenerationRequest(
-        request_id="r", model="any", prompts=(TextPrompt(text="x"),), sampling=SamplingParams(seed=1)
-    )
-
-
-async def retry_after(stage: Stage) -> float | None:
-    """What a request is told that comes now, while no engine is ready."""
-    with pytest.raises(UnavailableError) as caught:
-        await anext(stage.client.generate(ask_anything()))
-    return caught.value.retry_after_seconds
-
-
 def length() -> WireFinish:
     return finish(FinishReason.LENGTH)
 
@@ -310,13 +242,6 @@ def last_event(stage: Stage) -> EngineDied:
 
 def last_death(stage: Stage) -> str:
     return last_event(stage).reason
-
-
-async def wait_for(happened: Callable[[], bool]) -> None:
-    """Turn the event loop until something outside of virtual time (a socket) has made it happen."""
-    async with asyncio.timeout(10):
-        while not happened():  # nothing signals that bytes went through a socket
-            await asyncio.sleep(0)
 
 
 async def test_a_supervision_that_fails_starts_another_engine(

@@ -3,8 +3,9 @@
 from tidemill.core.clock import Clock
 
 MIN_RETRY_SECONDS = 1.0
-MAX_RETRY_SECONDS = 30.0
-"""Bounds of what is told: a start that compiled its kernels says too much of the next one, which finds them."""
+"""Least that is told."""
+MAX_START_SECONDS = 30.0
+"""Most of a start that is told: one that compiled its kernels says too much of the next one, which finds them."""
 
 
 class ReturnTime:
@@ -19,7 +20,7 @@ class ReturnTime:
     def starts(self) -> None:
         """A process is being started."""
         self._started_at = self._clock()
-        self._ready_at = self._started_at + self._start_seconds
+        self._ready_at = self._started_at + self._expected_seconds()
 
     def ready(self) -> None:
         """The engine takes requests."""
@@ -27,9 +28,12 @@ class ReturnTime:
 
     def died(self, wait_seconds: float) -> None:
         """The engine is gone; another is started after `wait_seconds`."""
-        self._ready_at = self._clock() + wait_seconds + self._start_seconds
+        self._ready_at = self._clock() + wait_seconds + self._expected_seconds()
 
     def retry_seconds(self) -> float:
-        """How long to wait before the next request, within bounds."""
+        """How long to wait before the next request: all of the wait, which is certain, and a start within bounds."""
         left = 0.0 if self._ready_at is None else self._ready_at - self._clock()
-        return min(MAX_RETRY_SECONDS, max(MIN_RETRY_SECONDS, left))
+        return max(MIN_RETRY_SECONDS, left)
+
+    def _expected_seconds(self) -> float:
+        return min(MAX_START_SECONDS, self._start_seconds)

@@ -257,9 +257,7 @@ class Supervisor:
         while True:
             await self._sleep(vitals.tick_seconds)
             if vitals.tick() is Verdict.DEAD:
-                if vitals.silence_seconds >= self._settings.dead_after_seconds:
-                    return f"it was silent for {vitals.silence_seconds:.0f} s and was killed"
-                return f"its loop hung for {vitals.loop_age_seconds:.0f} s and it was killed"
+                return vitals.cause_of_death()
             self._announce()
 
     def _handle(self, frame: FromEngine) -> None:

@@ -64,6 +64,12 @@ class Vitals:
             return Verdict.STALLED
         return Verdict.ALIVE
 
+    def cause_of_death(self) -> str:
+        """Why it counts as dead, for whoever reads how it ended."""
+        if self.silence_seconds >= self._settings.dead_after_seconds:
+            return f"it was silent for {self.silence_seconds:.0f} s and was killed"
+        return f"its loop hung for {self.loop_age_seconds:.0f} s and it was killed"
+
     @property
     def silence_seconds(self) -> float:
         """Time since the last frame."""
