@@ -137,12 +137,12 @@ class Client:
         return wire.answer
 
     async def poisson(self, rate: float, seconds: float, prompts: tuple[int, int], outputs: tuple[int, int],
-                      key: str | None = None) -> list[Answer]:  # fmt: skip
-        """Open loop for `seconds`; every answer, in order of arrival."""
-        due, plan = self._arrivals.expovariate(rate), []
+                      key: str | None = None, burst: int = 1) -> list[Answer]:  # fmt: skip
+        """Open loop for `seconds`, `rate` requests a second, `burst` at a time; every answer, in order of arrival."""
+        due, plan = self._arrivals.expovariate(rate / burst), []
         while due < seconds:
-            plan.append((due, self._arrivals.randint(*prompts), self._arrivals.randint(*outputs)))
-            due += self._arrivals.expovariate(rate)
+            plan += [(due, self._arrivals.randint(*prompts), self._arrivals.randint(*outputs)) for _ in range(burst)]
+            due += self._arrivals.expovariate(rate / burst)
         began, tasks = time.perf_counter(), []
         for due, num_prompt, num_output in plan:
             await asyncio.sleep(max(0.0, began + due - time.perf_counter()))

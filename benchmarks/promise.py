@@ -11,70 +11,33 @@ rates.
 
 import argparse
 import asyncio
-import contextlib
 import itertools
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import uvloop
 
-from benchmarks.machine import describe, make_checkpoint, write
-from benchmarks.open_loop import Answer, Client, Load, milliseconds, percentile, words_of
-from tests.fakes.live_server import LiveServer, live_server
+from benchmarks.machine import describe, write
+from benchmarks.open_loop import Answer, Load, milliseconds, percentile
+from benchmarks.served_model import Cores, ServedModel, scraped
+from tests.fakes.live_server import LiveServer
 
 BUDGETS = (64, 128, 256, 512, 1024, 2048)
 KEYS = {"quiet": "quiet-key-for-a-benchmark", "flood": "flood-key-for-a-benchmark"}
 OURS = "by time per token"
+SAYS = ("tidemill_step_prediction", "tidemill_ttft_prediction", "tidemill_slo_outcomes_total")
+"""What the server itself says of its predictions."""
 MOST_OTHERS_CORES = 0.15
 """A run beside which others kept more of the machine busy is made again, `--tries` times at most."""
-
-
-class Cores:
-    """How many cores the server's processes and everybody else kept busy, since it was made."""
-
-    def __init__(self, server: LiveServer) -> None:
-        self._processes = {"api": psutil.Process(server.process.pid), "engine": psutil.Process(server.engine_pid())}
-        self._began, self._first = time.perf_counter(), self._spent()
-
-    def _spent(self) -> dict[str, float]:
-        every = psutil.cpu_times()
-        spent = {name: sum(process.cpu_times()[:2]) for name, process in self._processes.items()}
-        spent["machine"] = sum(every) - every.idle - every.iowait - every.guest - every.guest_nice
-        spent["self"] = time.process_time()
-        return spent
-
-    def told(self, **elsewhere: float) -> dict[str, float]:
-        """Cores by whom; `elsewhere` are CPU seconds of further processes that belong to the measurement."""
-        seconds, now = time.perf_counter() - self._began, self._spent()
-        own = {name: now[name] - self._first[name] for name in now} | elsewhere
-        machine = own.pop("machine")
-        own["others"] = max(0.0, machine - sum(own.values()))
-        return {name: round(spent / seconds, 3) for name, spent in own.items()}
 
 
 class Benchmark:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        is_shape = options.model in ("1B", "115M")
-        self.folder = str(make_checkpoint(options.folder, options.model)) if is_shape else options.model
-        self.name = Path(self.folder).name
-        self.words = words_of(self.folder)
-        self.common = (self.folder, "--no-prefix-caching", "--max-num-seqs", "32", "--precision", options.precision)
-
-    @contextlib.contextmanager
-    def served(self, *args: str) -> Iterator[LiveServer]:
-        """A server of the model, ready: a large one may take its time."""
-        with live_server(*self.common, *args, wait=False) as server:
-            server.wait_for_line("curl ", seconds=600.0)
-            yield server
-
-    def client(self, server: LiveServer, seed: int = 1) -> Client:
-        return Client(server, self.name, self.words, seed)
+        self.model = ServedModel(options)
 
     def promised(self) -> tuple[str, ...]:
         return ("--slo-ttft-seconds", str(self.options.ttft), "--slo-tpot-seconds", str(self.options.tpot))
@@ -83,10 +46,10 @@ class Benchmark:
 
     def prefill_rate(self, num_prompt: int) -> float:
         """Prompt tokens a second of lone prompts."""
-        with self.served("--max-num-batched-tokens", "2048") as server:
+        with self.model.served("--max-num-batched-tokens", "2048") as server:
 
             async def measure() -> float:
-                client = self.client(server)
+                client = self.model.client(server)
                 await client.ask(num_prompt, 1)
                 answers = [await client.ask(num_prompt, 1) for _ in range(self.options.lone_prompts)]
                 return num_prompt / statistics.median(answer.ttft for answer in answers)
@@ -96,7 +59,7 @@ class Benchmark:
     async def _beside_streams(self, server: LiveServer, rate: float, num_prompt: int, seed: int) -> dict[str, Any]:
         """Prompts at `rate` beside eight streams. The arrivals of a seed are the same whoever serves them."""
         seconds, begun, num_streams = self.options.seconds, list[Answer](), 8
-        talkers, client = self.client(server, seed + 1000), self.client(server, seed)
+        talkers, client = self.model.client(server, seed + 1000), self.model.client(server, seed)
 
         async def stream() -> None:
             while True:
@@ -134,7 +97,7 @@ class Benchmark:
         promised = ("--slo-tpot-seconds", str(self.options.tpot)) if budget == OURS else ()
         runs = []
         for _ in range(self.options.tries):
-            with self.served(*args, *promised) as server:
+            with self.model.served(*args, *promised) as server:
                 runs.append(uvloop.run(self._beside_streams(server, rate, num_prompt, seed)))
             print(budget, runs[-1], flush=True)
             if runs[-1]["others_cores"] <= MOST_OTHERS_CORES:
@@ -174,7 +137,7 @@ class Benchmark:
         return (low, high), (16, 64)
 
     async def _at(self, server: LiveServer, rate: float, seconds: float, seed: int) -> dict[str, Any]:
-        answers = await self.client(server, seed).poisson(rate, seconds, *self._load())
+        answers = await self.model.client(server, seed).poisson(rate, seconds, *self._load())
         admitted = [a for a in answers if a.status == 200 and a.tokens]
         refused = [a for a in answers if a.status == 429]
         met = [a for a in admitted if a.ttft <= self.options.ttft and a.tpot <= self.options.tpot]
@@ -198,7 +161,7 @@ class Benchmark:
         }
 
     def overload(self) -> dict[str, Any]:
-        with self.served(*self.promised()) as server:
+        with self.model.served(*self.promised()) as server:
 
             async def measure() -> dict[str, Any]:
                 await self._at(server, self.options.first_rate, 4.0, 7)  # warm
@@ -224,7 +187,7 @@ class Benchmark:
                 }
 
             found = uvloop.run(measure())
-            return found | {"metrics": _promise_metrics(server)}
+            return found | {"metrics": scraped(server, *SAYS)}
 
     # -- tenants
 
@@ -232,7 +195,7 @@ class Benchmark:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "keys"
             path.write_text("".join(f"{key} name={name}\n" for name, key in KEYS.items()))
-            with self.served(*self.promised(), "--api-key-file", str(path)) as server:
+            with self.model.served(*self.promised(), "--api-key-file", str(path)) as server:
                 return uvloop.run(self._two_keys(server))
 
     async def _two_keys(self, server: LiveServer) -> dict[str, Any]:
@@ -262,7 +225,7 @@ class Benchmark:
     def _load_of(self, server: LiveServer, name: str, seconds: float, seed: int) -> Load:
         rate = self.options.quiet_rate if name == "quiet" else self.options.flood_rate
         prompts, outputs = self._load()
-        return Load(server.port, self.name, self.words, seed, rate, seconds, prompts, outputs, KEYS[name])
+        return Load(server.port, self.model.name, self.model.words, seed, rate, seconds, prompts, outputs, KEYS[name])
 
 
 def _medians(runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -282,20 +245,10 @@ def _summary(answers: list[Answer]) -> dict[str, Any]:
     }
 
 
-def _promise_metrics(server: LiveServer) -> dict[str, float]:
-    """What the server itself says of its predictions."""
-    import httpx
-
-    names = ("tidemill_step_prediction", "tidemill_ttft_prediction", "tidemill_slo_outcomes_total")
-    lines = httpx.get(f"{server.url}/metrics").text.splitlines()
-    return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(names)}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=("chunks", "overload", "tenants"))
-    parser.add_argument("--model", default="minnow", help="a model, or 1B or 115M for random weights of that shape")
-    parser.add_argument("--precision", default="auto")
+    ServedModel.add_options(parser)
     parser.add_argument("--ttft", type=float, default=0.150, help="objective, seconds")
     parser.add_argument("--tpot", type=float, default=0.045, help="objective, seconds")
     parser.add_argument("--seconds", type=float, default=12.0, help="how long each load lasts")
@@ -310,7 +263,6 @@ def main() -> None:
     parser.add_argument("--first-rate", type=float, default=8.0, help="overload: where the search begins")
     parser.add_argument("--quiet-rate", type=float, default=2.0)
     parser.add_argument("--flood-rate", type=float, default=60.0)
-    parser.add_argument("--folder", type=Path, default=Path("~/.cache/tidemill-benchmarks").expanduser())
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     result = getattr(Benchmark(options), options.part)()

@@ -211,6 +211,17 @@ def test_a_step_tells_how_wrong_its_prediction_was() -> None:
     assert bench.value("tidemill_step_prediction_error_ratio") == 0.04
 
 
+def test_steps_over_their_predictions_are_counted_where_there_was_one() -> None:
+    bench = Bench()
+    bench.engine.step(stats(predicted_seconds=0.02, turn_seconds=0.022))
+    bench.engine.step(stats(predicted_seconds=0.02, turn_seconds=0.018))
+    bench.engine.step(stats(predicted_seconds=None, turn_seconds=0.02))
+    bench.engine.step(stats(predicted_seconds=0.02, turn_seconds=None))
+    assert bench.value("tidemill_step_prediction_ratio_count") == 2.0
+    assert bench.value("tidemill_step_prediction_ratio_sum") == pytest.approx(2.0)
+    assert bench.value("tidemill_step_prediction_ratio_bucket", le="1.0") == 1.0
+
+
 def test_the_parts_of_a_step_add_up_to_it() -> None:
     bench = Bench()
     bench.engine.step(

@@ -108,6 +108,9 @@ class Metrics:
         self.step_prediction_error = self._gauge(
             "tidemill_step_prediction_error_ratio", "Running median of |step / predicted - 1|."
         )
+        self.step_prediction = self._histogram(
+            "tidemill_step_prediction_ratio", "A step's time over its prediction.", RATIO_BUCKETS
+        )
         self.ttft_prediction = self._histogram(
             "tidemill_ttft_prediction_ratio", "Time to first token over its prediction at admission.", RATIO_BUCKETS
         )

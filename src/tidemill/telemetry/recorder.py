@@ -40,6 +40,8 @@ class EngineRecorder:
             counter.inc(seconds)
         if stats.prediction_error_ratio is not None:
             metrics.step_prediction_error.set(stats.prediction_error_ratio)
+        if stats.predicted_seconds and stats.turn_seconds is not None:
+            metrics.step_prediction.observe(stats.turn_seconds / stats.predicted_seconds)
 
     def loaded(self, *, architecture: str, precision: str, kv_precision: str, device: str) -> None:
         """An engine is ready, and this is what it turned out to be."""
