@@ -1,7 +1,8 @@
 """Finds where a block of 64 positions lies: in its pages as they are, or copied to scratch where they do not suit.
 
 Vectors read pages directly if runs of 16 positions lie in one page and 16 columns in one head. Otherwise a block is
-copied into the same layout with whole runs; so are values whose first or last pair holds a position nobody may see.
+copied into the same layout with whole runs. Of values whose first or last pair holds a position nobody may see, that
+run is copied.
 """
 
 from typing import Any
@@ -62,6 +63,26 @@ def _copy_values(
 
 
 @njit(nogil=True, error_model="numpy", **INSIDE)
+def _copy_run(
+    layer: Any, table: Any, head: Any, base: Any, run: Any, skip: Any, count: Any, cells: Any, first: Any
+) -> None:
+    """Pairs of values of one run, which a page holds in one piece, with zeros for positions outside [skip, count)."""
+    size, dim, begin = layer.page_size, layer.head_dim, run * LANES
+    page = layer.pages[table[(base + begin) // size]]
+    source = layer.values_at + head * layer.head_step + (base + begin) % size * dim
+    target = first + begin * dim
+    low, high = max(skip, begin) - begin, min(count, begin + LANES) - begin
+    for i in range(low // 2 * 2 * dim, (high + 1) // 2 * 2 * dim):
+        cells[target + i] = page[source + i]
+    if low % 2:
+        for d in range(dim):
+            cells[target + (low - 1) * dim + 2 * d] = 0
+    if high % 2:
+        for d in range(dim):
+            cells[target + (high - 1) * dim + 2 * d + 1] = 0
+
+
+@njit(nogil=True, error_model="numpy", **INSIDE)
 def _copy_keys(layer: Any, table: Any, head: Any, base: Any, skip: Any, count: Any, space: Any) -> None:
     """Keys as (depth, 64, pair) in scratch, and scales; zeros elsewhere."""
     pair, size, cells = pair_of(layer), layer.page_size, space.cells
@@ -109,10 +130,11 @@ def find_block(layer: Any, table: Any, head: Any, base: Any, skip: Any, count: A
         else:
             _keep_fetching(numbers)
         # Integers that nobody sees meet weights of 0; what is no integer may be no number either.
-        if width > 1 and (skip % pair or count % pair):
-            _copy_values(layer, table, head, base, skip, count, space.cells, values_first, columns)
-            for run in range(RUNS):
-                numbers[places.VALUES + run] = values_address + run * run_bytes
+        if width > 1:
+            for edge, run in ((skip, skip // LANES), (count, (count - 1) // LANES)):
+                if edge % pair:
+                    _copy_run(layer, table, head, base, run, skip, count, space.cells, values_first)
+                    numbers[places.VALUES + run] = values_address + run * run_bytes
         return
     numbers[places.KEY_STEP] = KEY_BLOCK * pair * width
     _copy_keys(layer, table, head, base, skip, count, space)
