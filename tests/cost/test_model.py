@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tidemill.cost.model import CostModel
 from tidemill.cost.non_negative_fit import NonNegativeFit
-from tidemill.cost.residuals import RatioWindow
+from tidemill.cost.residuals import DelayWindow, RatioWindow
 from tidemill.cost.step_shape import NUM_FEATURES, StepShape, cell_of, features, streams_shape
 from tidemill.cost.step_times import StepTimes
 
@@ -197,6 +197,22 @@ def test_a_window_forgets_the_oldest() -> None:
     assert window.median() == 2488.0
 
 
+def test_a_window_too_small_to_know_a_percentile_is_a_mistake() -> None:
+    for window in (RatioWindow, DelayWindow):
+        window(134)
+        with pytest.raises(AssertionError):
+            window(133)
+
+
+def test_delays_are_without_end_while_few_are_known() -> None:
+    window = DelayWindow()
+    for number in range(133):
+        window.add(float(number))
+    assert window.p99() == math.inf
+    window.add(133.0)
+    assert window.p99() == 132.0
+
+
 def test_while_few_are_known_the_percentile_is_cautious() -> None:
     window = RatioWindow()
     assert window.p99(1.5) == pytest.approx(1.5)
@@ -263,3 +279,45 @@ def test_stalls_between_short_steps_do_not_speak_ill_of_long_ones() -> None:
     assert model.times.late_seconds(long) == pytest.approx(model.times.seconds(long) + stall, rel=0.05)
     told = StepTimes.of(model.parameters())
     assert told.late_seconds(long) == model.times.late_seconds(long)
+
+
+STALL = 0.008
+SHORT, LONG = streams_shape(1, 200), streams_shape(16, 3200)
+
+
+def brief(shape: StepShape) -> float:
+    """Half a millisecond a step, and as much a row."""
+    return 0.0005 * (1 + shape.num_rows)
+
+
+def stalled(rng: random.Random) -> CostModel:
+    """A model of a machine on which one step of sixteen streams in twenty stalls."""
+    model = CostModel()
+    for _ in range(100):
+        model.observe(SHORT, brief(SHORT))
+    for _ in range(1000):
+        model.observe(LONG, brief(LONG) + (STALL if rng.random() < 0.05 else 0.0))
+    return model
+
+
+def reckoned_stall(model: CostModel) -> float:
+    return model.times.late_seconds(LONG) - model.times.seconds(LONG)
+
+
+def test_short_steps_do_not_make_the_stalls_of_long_ones_shorter() -> None:
+    model = stalled(random.Random(14))
+    for _ in range(600):
+        model.observe(SHORT, brief(SHORT))
+    assert reckoned_stall(model) == pytest.approx(STALL, rel=0.1)
+
+
+def test_what_a_stall_takes_survives_a_restart_and_the_first_short_step_after_it() -> None:
+    model = CostModel.recall(stalled(random.Random(15)).memory())
+    model.observe(SHORT, brief(SHORT))
+    assert reckoned_stall(model) == pytest.approx(STALL, rel=0.1)
+
+
+def test_who_judges_anew_forgets_stalls_too() -> None:
+    model = stalled(random.Random(16))
+    model.judge_anew([(LONG, brief(LONG))] * 200)
+    assert model.times.delay_seconds < 0.1 * STALL

@@ -139,7 +139,7 @@ class PromiseRig:
             max_model_len=8192,
             clock=self.clock,
             costs=self.costs,
-            guards_oldest=True,
+            keeps_promises=True,
         )
         self.outcomes: list[PromiseOutcome] = []
         self.promise = Promise(self.settings, self._client_clock, self.outcomes.append)

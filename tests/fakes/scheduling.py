@@ -1,19 +1,25 @@
-"""A scheduler over a checking runner, small enough to see through, and a drive to the end that asserts as it goes."""
+"""Schedulers small enough to see through: over a checking runner, with a drive to the end that asserts as it goes; and
+by hand, over steps whose times are known.
+"""
 
+import dataclasses
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tests.fakes.kv_runner import CheckingRunner, NextTokens, hashed_token
-from tidemill.config.settings import SchedulerSettings
+from tidemill.config.settings import CacheSettings, SchedulerSettings, SimulationSettings
 from tidemill.core.clock import VirtualClock
 from tidemill.core.kv_cache import KVCacheGroup, KVCacheLayout
+from tidemill.core.objectives import Objectives
 from tidemill.core.requests import SamplingParams
 from tidemill.core.stats import StepStats
-from tidemill.scheduler.batch import Batch, RawLogprobs
+from tidemill.cost.model import CostModel
+from tidemill.engine.core.simulated import simulated_layout
+from tidemill.scheduler.batch import Batch, RawLogprobs, SequenceResult, StepResult
 from tidemill.scheduler.outputs import SequenceFinish
 from tidemill.scheduler.scheduler import Scheduler
-from tidemill.scheduler.sequence import SequenceRequest
+from tidemill.scheduler.sequence import Sequence, SequenceRequest
 
 FULL = KVCacheGroup(layers=(0,), window=None)
 
@@ -158,3 +164,80 @@ def unpressed(asked: SequenceRequest, next_tokens: NextTokens | None = None) -> 
     while len(tokens) - len(asked.prompt_token_ids) < asked.max_new_tokens:
         tokens += following(asked, tokens)  # type: ignore[arg-type]
     return list(tokens[len(asked.prompt_token_ids) :])
+
+
+CONSTANT, ROW = 0.010, 0.001
+
+
+class Known(CostModel):
+    """Ten milliseconds a step, and one a row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times.coefficients[:2] = CONSTANT, ROW
+
+    @property
+    def is_calibrated(self) -> bool:
+        return True
+
+
+def known_scheduler(clock: VirtualClock | None = None, *, keeps_promises: bool = True, **limits: int) -> Scheduler:
+    """One that knows what steps cost."""
+    return Scheduler(
+        SchedulerSettings(**{"max_num_seqs": 32, "max_num_batched_tokens": 512, **limits}),
+        simulated_layout(SimulationSettings(), CacheSettings()),
+        prefix_caching=False,
+        model_fingerprint=b"",
+        max_model_len=4096,
+        clock=clock or VirtualClock(),
+        costs=Known(),
+        keeps_promises=keeps_promises,
+    )
+
+
+class Stage:
+    """A scheduler by hand: every sequence yields a token once it is complete, and steps take what one says."""
+
+    def __init__(self, *, keeps_promises: bool = True, max_num_seqs: int = 32) -> None:
+        self.clock = VirtualClock()
+        self.scheduler = known_scheduler(
+            self.clock, keeps_promises=keeps_promises, max_num_seqs=max_num_seqs, max_num_batched_tokens=256
+        )
+        self._number = 0
+
+    def add(
+        self,
+        tenant: str,
+        num_tokens: int,
+        tpot: float | None = 0.5,
+        *,
+        ttft: float | None = None,
+        priority: int = 0,
+        max_new_tokens: int = 200,
+    ) -> int:
+        self._number += 1
+        one = request(self._number, num_tokens, max_new_tokens, priority=priority, arrival=self.clock())
+        objectives = Objectives(tpot_seconds=tpot, ttft_seconds=ttft)
+        self.scheduler.add(dataclasses.replace(one, tenant=tenant, objectives=objectives))
+        return self._number
+
+    def step(self, seconds: float | None = 0.01) -> dict[int, int]:
+        """Rows by sequence of a step that takes `seconds`, or what it costs if None."""
+        batch = self.scheduler.schedule()
+        assert isinstance(batch, Batch)
+        self.clock.advance(CONSTANT + ROW * batch.num_rows if seconds is None else seconds)
+        results = tuple(SequenceResult(s.sequence_id, token_ids=(7,) if s.samples else ()) for s in batch.sequences)
+        self.scheduler.update(batch, StepResult(batch.step, results))
+        return {s.sequence_id: s.num_tokens for s in batch.sequences}
+
+    def flood(self, num: int, tpot: float | None = 0.5, *, ttft: float | None = None) -> set[int]:
+        """`num` streams of a tenant that has had far more than anybody else."""
+        ids = {self.add("flood", 10, tpot, ttft=ttft) for _ in range(num)}
+        while any(self.sequence(sequence_id).first_token_at is None for sequence_id in ids):
+            self.step()
+        self.scheduler._shares.charge("flood", 50_000)
+        return ids
+
+    def sequence(self, sequence_id: int) -> Sequence:
+        """What the scheduler knows of it."""
+        return self.scheduler._sequences[sequence_id]

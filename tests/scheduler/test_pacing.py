@@ -14,6 +14,7 @@ from tidemill.core.objectives import Objectives
 from tidemill.cost.model import CostModel
 from tidemill.engine.core.calibration import calibrate, synthetic_steps
 from tidemill.engine.core.simulated import simulated_layout
+from tidemill.scheduler.fair_share import FairShare
 from tidemill.scheduler.pacing import Pacing, shape_of
 from tidemill.scheduler.scheduler import Scheduler
 from tidemill.scheduler.sequence import Sequence, new_sequence
@@ -37,6 +38,10 @@ def calibrated() -> CostModel:
 MODEL = calibrated()
 
 
+def paced() -> Pacing:
+    return Pacing(MODEL, FairShare(512))
+
+
 def stream(sequence_id: int, tpot: float | None, context: int = 200) -> Sequence:
     one = dataclasses.replace(request(sequence_id, context, 500), objectives=Objectives(tpot_seconds=tpot))
     made = new_sequence(one, sequence_id, 1)
@@ -50,11 +55,13 @@ def prompt(ttft: float | None) -> Sequence:
 
 
 def share(pacing: Pacing, streams: list[Sequence], *, ttft: float | None = None, yields: bool = False) -> int:
-    return pacing.prompt_share(streams, [prompt(ttft)], context=0, yields=yields, most=512, now=0.0)
+    first = prompt(ttft)
+    limit = pacing.step_limit(streams, [first], first=first, yields=yields, now=0.0)
+    return pacing.prompt_share(streams, limit.seconds, context=0, most=512)
 
 
 def test_without_a_promise_there_is_no_limit() -> None:
-    pacing = Pacing(MODEL)
+    pacing = paced()
     assert share(pacing, [stream(i, None) for i in range(8)]) == 512
     assert share(pacing, []) == 512
     assert pacing.has_room([stream(i, None) for i in range(60)], stream(60, None), num_spare=0)
@@ -62,7 +69,7 @@ def test_without_a_promise_there_is_no_limit() -> None:
 
 def test_the_chunk_is_what_the_tightest_stream_allows() -> None:
     loose, tight = [stream(i, 0.4) for i in range(8)], [stream(9, 0.1)]
-    wide, narrow = share(Pacing(MODEL), loose), share(Pacing(MODEL), loose + tight)
+    wide, narrow = share(paced(), loose), share(paced(), loose + tight)
     assert 512 > wide > narrow > 0
     assert MODEL.times.seconds(shape_of(loose + tight).with_prompt(narrow, 0)) <= 0.125
 
@@ -70,11 +77,11 @@ def test_the_chunk_is_what_the_tightest_stream_allows() -> None:
 def test_a_stream_behind_its_time_leaves_less() -> None:
     behind = stream(0, 0.2)
     behind.first_token_at = -1.0
-    assert share(Pacing(MODEL), [behind]) < share(Pacing(MODEL), [stream(0, 0.2)])
+    assert share(paced(), [behind]) < share(paced(), [stream(0, 0.2)])
 
 
 def test_what_not_even_a_lone_stream_could_keep_holds_nobody_back() -> None:
-    pacing, impossible = Pacing(MODEL), [stream(i, 1e-9) for i in range(8)]
+    pacing, impossible = paced(), [stream(i, 1e-9) for i in range(8)]
     assert share(pacing, impossible) == 512
     assert pacing.has_room(impossible, stream(9, None), num_spare=0)
     mixed = [*impossible, stream(9, 0.1)]
@@ -82,7 +89,7 @@ def test_what_not_even_a_lone_stream_could_keep_holds_nobody_back() -> None:
 
 
 def test_prompts_get_on_though_no_time_is_left_for_them() -> None:
-    pacing = Pacing(MODEL)
+    pacing = paced()
     streams = [stream(i, 0.024) for i in range(8)]
     granted = [share(pacing, streams) for _ in range(20)]
     assert 0 in granted
@@ -91,14 +98,14 @@ def test_prompts_get_on_though_no_time_is_left_for_them() -> None:
 
 
 def test_steps_are_short_beside_a_time_to_a_first_token_and_shorter_still_where_others_may_come() -> None:
-    alone = share(Pacing(MODEL), [])
-    beside = share(Pacing(MODEL), [], ttft=1.0)
-    yielding = share(Pacing(MODEL), [], ttft=1.0, yields=True)
+    alone = share(paced(), [])
+    beside = share(paced(), [], ttft=1.0)
+    yielding = share(paced(), [], ttft=1.0, yields=True)
     assert alone > beside > yielding > 0
 
 
 def test_so_many_streams_run_that_decoding_alone_keeps_their_time() -> None:
-    pacing = Pacing(MODEL)
+    pacing = paced()
     running: list[Sequence] = []
     while len(running) < 200 and pacing.has_room(running, stream(len(running), 0.05), num_spare=0):
         running.append(stream(len(running), 0.05))
@@ -109,7 +116,7 @@ def test_so_many_streams_run_that_decoding_alone_keeps_their_time() -> None:
 
 
 def test_one_stream_always_may_run() -> None:
-    assert Pacing(MODEL).has_room([], stream(0, 1e-6), num_spare=0)
+    assert paced().has_room([], stream(0, 1e-6), num_spare=0)
 
 
 @given(st.integers(0, 2**32), st.floats(0.0005, 1.0), st.integers(32, 512), st.integers(1, 12))
@@ -122,7 +129,7 @@ def test_whatever_is_promised_everybody_is_served_within_the_budget(
     layout = simulated_layout(SimulationSettings(sim_kv_tokens=4096), CacheSettings())
     scheduler = Scheduler(
         limits, layout, prefix_caching=False, model_fingerprint=b"", max_model_len=2048, clock=clock,
-        costs=CostModel.recall(MODEL.memory()), guards_oldest=True,
+        costs=CostModel.recall(MODEL.memory()), keeps_promises=True,
     )  # fmt: skip
     runner = TrueRunner(Truth(), clock, seed)
     left = {}

@@ -7,40 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fakes.promise_rig import TrueRunner, Truth
-from tests.fakes.scheduling import request
-from tidemill.config.settings import CacheSettings, SchedulerSettings, SimulationSettings
+from tests.fakes.scheduling import ROW, Known, known_scheduler, request
 from tidemill.core.clock import VirtualClock
 from tidemill.core.objectives import Objectives
-from tidemill.cost.model import CostModel
 from tidemill.cost.step_shape import StepShape, streams_shape
 from tidemill.cost.step_times import StepTimes
-from tidemill.engine.core.simulated import simulated_layout
 from tidemill.scheduler.batch import Batch
 from tidemill.scheduler.scheduler import Scheduler
 from tidemill.scheduler.step_sharing import may_share
-
-CONSTANT, ROW = 0.010, 0.001
-
-
-class Known(CostModel):
-    """Ten milliseconds a step, and one a row."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.times.coefficients[:2] = CONSTANT, ROW
-
-    @property
-    def is_calibrated(self) -> bool:
-        return True
-
-
-def scheduler(*, guards: bool = True) -> Scheduler:
-    return Scheduler(
-        SchedulerSettings(max_num_seqs=32, max_num_batched_tokens=512),
-        simulated_layout(SimulationSettings(), CacheSettings()),
-        prefix_caching=False, model_fingerprint=b"", max_model_len=4096, clock=VirtualClock(), costs=Known(),
-        guards_oldest=guards,
-    )  # fmt: skip
 
 
 def first_step(engine: Scheduler, *prompts: tuple[int, str, int]) -> dict[int, int]:
@@ -54,26 +28,33 @@ def first_step(engine: Scheduler, *prompts: tuple[int, str, int]) -> dict[int, i
 
 
 def test_a_prompt_is_not_held_up_for_the_next() -> None:
-    assert first_step(scheduler(), (100, "", 0), (100, "", 0)) == {0: 100}
+    assert first_step(known_scheduler(), (100, "", 0), (100, "", 0)) == {0: 100}
 
 
 def test_short_prompts_are_computed_together() -> None:
-    assert first_step(scheduler(), *[(4, "", 0)] * 3) == {0: 4, 1: 4, 2: 4}
+    assert first_step(known_scheduler(), *[(4, "", 0)] * 3) == {0: 4, 1: 4, 2: 4}
 
 
 def test_the_more_wait_the_more_go_together() -> None:
-    few = first_step(scheduler(), *[(20, "", 0)] * 3)
-    many = first_step(scheduler(), *[(20, "", 0)] * 30)
+    few = first_step(known_scheduler(), *[(20, "", 0)] * 3)
+    many = first_step(known_scheduler(), *[(20, "", 0)] * 30)
     assert len(few) < len(many) < 30
 
 
 def test_where_nothing_is_promised_steps_are_full() -> None:
-    assert first_step(scheduler(guards=False), *[(100, "", 0)] * 8) == {0: 100, 1: 100, 2: 100, 3: 100, 4: 100, 5: 12}
+    assert first_step(known_scheduler(keeps_promises=False), *[(100, "", 0)] * 8) == {
+        0: 100,
+        1: 100,
+        2: 100,
+        3: 100,
+        4: 100,
+        5: 12,
+    }
 
 
 def test_a_lesser_class_does_not_lengthen_the_step_of_a_better_one() -> None:
-    assert first_step(scheduler(), (4, "", 0), (4, "", 1)) == {0: 4}
-    engine = scheduler()
+    assert first_step(known_scheduler(), (4, "", 0), (4, "", 1)) == {0: 4}
+    engine = known_scheduler()
     engine._shares.join("flood", 0.0)
     engine._shares.join("quiet", 0.0)
     engine._shares.charge("flood", 5000)
@@ -106,11 +87,7 @@ def test_a_step_that_completes_nobody_takes_whoever_is_next() -> None:
 
 def test_nobody_is_left_behind_by_many_who_are_completed_first() -> None:
     clock = VirtualClock()
-    engine = Scheduler(
-        SchedulerSettings(max_num_seqs=8, max_num_batched_tokens=512, max_queue=500),
-        simulated_layout(SimulationSettings(), CacheSettings()),
-        prefix_caching=False, model_fingerprint=b"", max_model_len=4096, clock=clock, costs=Known(), guards_oldest=True,
-    )  # fmt: skip
+    engine = known_scheduler(clock, max_num_seqs=8, max_queue=500)
     runner, served = TrueRunner(Truth(), clock, 1), set()
     patient = request(0, 300, 2, priority=9)
     engine.add(dataclasses.replace(patient, objectives=Objectives(ttft_seconds=10.0)))

@@ -1,54 +1,10 @@
 """Who sits out a step for whom, and that it costs nobody what was promised."""
 
-import dataclasses
+from itertools import pairwise
 
 from tests.fakes.promise_rig import Answer, Arrival, PromiseRig, Truth, percentile
-from tests.fakes.scheduling import request
-from tests.scheduler.test_step_sharing import Known
-from tidemill.config.settings import CacheSettings, SchedulerSettings, SimulationSettings, SloSettings
-from tidemill.core.clock import VirtualClock
-from tidemill.core.objectives import Objectives
-from tidemill.engine.core.simulated import simulated_layout
-from tidemill.scheduler.batch import Batch, SequenceResult, StepResult
-from tidemill.scheduler.scheduler import Scheduler
-
-TPOT = 0.5
-
-
-class Stage:
-    """A scheduler by hand: every step takes 10 ms and every sequence yields a token when it is complete."""
-
-    def __init__(self, *, guards: bool = True, max_num_seqs: int = 32) -> None:
-        self.clock = VirtualClock()
-        self.scheduler = Scheduler(
-            SchedulerSettings(max_num_seqs=max_num_seqs, max_num_batched_tokens=256),
-            simulated_layout(SimulationSettings(), CacheSettings()),
-            prefix_caching=False, model_fingerprint=b"", max_model_len=4096, clock=self.clock, costs=Known(),
-            guards_oldest=guards,
-        )  # fmt: skip
-        self._number = 0
-
-    def add(self, tenant: str, num_tokens: int, tpot: float = TPOT) -> int:
-        self._number += 1
-        one = request(self._number, num_tokens, 200, arrival=self.clock())
-        self.scheduler.add(dataclasses.replace(one, tenant=tenant, objectives=Objectives(tpot_seconds=tpot)))
-        return self._number
-
-    def step(self, seconds: float = 0.01) -> dict[int, int]:
-        batch = self.scheduler.schedule()
-        assert isinstance(batch, Batch)
-        self.clock.advance(seconds)
-        results = tuple(SequenceResult(s.sequence_id, token_ids=(7,) if s.samples else ()) for s in batch.sequences)
-        self.scheduler.update(batch, StepResult(batch.step, results))
-        return {s.sequence_id: s.num_tokens for s in batch.sequences}
-
-    def flood(self, num: int, tpot: float = TPOT) -> set[int]:
-        """`num` streams of a tenant that has had far more than anybody else."""
-        ids = {self.add("flood", 10, tpot) for _ in range(num)}
-        while not ids <= set(self.step()):
-            pass
-        self.scheduler._shares.charge("flood", 50_000)
-        return ids
+from tests.fakes.scheduling import CONSTANT, ROW, Stage
+from tidemill.config.settings import SchedulerSettings, SloSettings
 
 
 def test_streams_beyond_their_share_sit_out_beside_a_prompt_within_its_own() -> None:
@@ -67,6 +23,49 @@ def test_streams_that_are_late_do_not_sit_out() -> None:
     assert set(stage.step()) == flood | {quiet}
 
 
+def test_who_sat_out_has_time_for_the_next_step() -> None:
+    stage = Stage()
+    flood = stage.flood(6, tpot=0.045)
+    num_sat_out = 0
+    for _ in range(100):
+        stage.add("quiet", 50, max_new_tokens=1)
+        for sequence_id in flood - set(stage.step(None)):
+            num_sat_out += 1
+            next_due = stage.sequence(sequence_id).next_due
+            assert next_due is not None
+            assert next_due >= stage.clock() + CONSTANT + len(flood) * ROW - 1e-9
+    assert num_sat_out
+
+
+def test_streams_that_were_promised_no_time_per_token_do_not_sit_out_twice_in_a_row() -> None:
+    stage = Stage()
+    flood = stage.flood(6, tpot=None, ttft=1.0)
+    steps = []
+    for _ in range(40):
+        stage.add("quiet", 50, tpot=None, ttft=1.0, max_new_tokens=1)
+        steps.append(flood & set(stage.step()))
+    assert all(one | other == flood for one, other in pairwise(steps))
+    assert not all(steps)
+
+
+def test_nobody_sits_out_for_a_less_urgent_prompt() -> None:
+    stage = Stage()
+    flood = stage.flood(6)
+    for _ in range(20):
+        stage.add("quiet", 50, max_new_tokens=1, priority=9)
+        assert flood <= set(stage.step())
+
+
+def test_nobody_sits_out_for_a_prompt_that_cannot_begin_while_others_do() -> None:
+    stage = Stage(max_num_seqs=6)
+    flood = stage.flood(5)
+    long = stage.add("flood", 2000)
+    assert set(stage.step()) == flood | {long}
+    stage.add("quiet", 50)
+    for _ in range(4):
+        assert set(stage.step()) == flood | {long}, "the quiet one waits for a place, and they for nothing"
+
+
 def test_where_somebody_may_come_prompts_and_streams_take_turns() -> None:
     stage = Stage()
     stage.scheduler._shares.join("quiet", 0.0)
@@ -79,8 +78,8 @@ def test_where_somebody_may_come_prompts_and_streams_take_turns() -> None:
 
 
 def test_nobody_sits_out_without_other_tenants_or_without_a_promise() -> None:
-    for guards, quiet in ((True, False), (False, True)):
-        stage = Stage(guards=guards)
+    for keeps_promises, quiet in ((True, False), (False, True)):
+        stage = Stage(keeps_promises=keeps_promises)
         if quiet:
             stage.scheduler._shares.join("quiet", 0.0)
         flood = stage.flood(6)

@@ -5,14 +5,13 @@ linear fit runs over the cells' means, relative errors counting; what it cannot 
 """
 
 import collections
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
 
 from tidemill.cost.non_negative_fit import NonNegativeFit
-from tidemill.cost.residuals import RatioWindow
+from tidemill.cost.residuals import DelayWindow, RatioWindow
 from tidemill.cost.step_shape import NUM_FEATURES, StepShape, cell_of, features
 from tidemill.cost.step_times import UNKNOWN_P99_RATIO, CostParameters, StepTimes
 
@@ -22,7 +21,6 @@ _FULL_COUNT = 8
 _MEMORY = 32
 """About how many observations a cell's mean remembers."""
 _PACE_MEMORY = 16
-_STREAM_MEMORY = 256
 _MIN_CLIP_RATIO = 0.05
 _NEW_CLIP_RATIO = 0.5
 _NUM_WILD = 16
@@ -50,10 +48,13 @@ class CellMean(msgspec.Struct, kw_only=True):
 
 
 class CostMemory(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a model has learnt, as it is kept on disk. Ratios are those of the two kinds of step, oldest first."""
+    """All that a model has learnt, as it is kept on disk. Ratios are those of the two kinds of step, oldest first, and
+    delays, in seconds, those of steps of streams only.
+    """
 
     cells: dict[int, CellMean]
     ratios: tuple[tuple[float, ...], tuple[float, ...]]
+    delays: tuple[float, ...]
     error_ratio: float
     num_steps: int
 
@@ -79,6 +80,8 @@ class CostModel:
         self._cells: collections.OrderedDict[int, CellMean] = collections.OrderedDict()
         self._fit = NonNegativeFit(NUM_FEATURES)
         self._ratios = (RatioWindow(), RatioWindow())
+        self._delays = DelayWindow()
+        """Of steps of streams only, beside the first of the two."""
         self._late_ratios = RatioWindow(_GAP_WINDOW)
         """Of steps with prompt rows, the last few: a bad minute must not make chunks small for the next ten."""
         self._prompt_steps_ratio = 1.0
@@ -93,6 +96,8 @@ class CostModel:
         for window, ratios in zip(model._ratios, memory.ratios, strict=True):
             for ratio in ratios:
                 window.add(ratio)
+        for seconds in memory.delays:
+            model._delays.add(seconds)
         for ratio in memory.ratios[1][-_GAP_WINDOW:]:  # a bad end of the last run is not held against this one
             model._late_ratios.add(min(ratio, UNKNOWN_P99_RATIO))
         model._error_ratio, model._num_steps = memory.error_ratio, memory.num_steps
@@ -123,10 +128,8 @@ class CostModel:
         expected = self.times.seconds(shape)
         outcome = None if self._num_steps == 0 else Outcome(expected, seconds)
         ratio = seconds / expected
-        if shape.num_rows == shape.num_samples:
-            self._note_stream_step(expected)
         if self._num_steps >= _NUM_WILD:
-            self._judge(shape, ratio)
+            self._judge(shape, seconds, expected)
         self._learn(shape, seconds, expected / self.times.pace)
         step = min(1.25, max(0.8, ratio)) - 1.0
         self.times.pace = min(4.0, max(0.25, self.times.pace * (1.0 + step / _PACE_MEMORY)))
@@ -145,9 +148,10 @@ class CostModel:
     def judge_anew(self, steps: Sequence[tuple[StepShape, float]]) -> None:
         """Forget past errors, which were made while little was known, and take those on `steps` in their place."""
         self._ratios = (RatioWindow(), RatioWindow())
+        self._delays = DelayWindow()
         self._late_ratios = RatioWindow(_GAP_WINDOW)
         for shape, seconds in steps:
-            self._judge(shape, seconds / self.times.seconds(shape))
+            self._judge(shape, seconds, self.times.seconds(shape))
         self._renew_percentiles()
 
     def parameters(self) -> CostParameters:
@@ -160,7 +164,7 @@ class CostModel:
             pace=self.times.pace,
             p99_ratios=self.times.p99_ratios,
             gap_ratio=self.times.gap_ratio,
-            stream_seconds=self.times.stream_seconds,
+            delay_seconds=self.times.delay_seconds,
             error_ratio=self._error_ratio,
             num_steps=self._num_steps,
         )
@@ -171,19 +175,18 @@ class CostModel:
         return CostMemory(
             cells=dict(self._cells),
             ratios=(streams.values(), prompts.values()),
+            delays=self._delays.values(),
             error_ratio=self._error_ratio,
             num_steps=self._num_steps,
         )
 
-    def _note_stream_step(self, expected: float) -> None:
-        known = self.times.stream_seconds
-        self.times.stream_seconds = known + (expected - known) / _STREAM_MEMORY if known < math.inf else expected
-
-    def _judge(self, shape: StepShape, ratio: float) -> None:
-        kind = shape.num_rows > shape.num_samples
+    def _judge(self, shape: StepShape, seconds: float, expected: float) -> None:
+        kind, ratio = shape.num_rows > shape.num_samples, seconds / expected
         self._ratios[kind].add(ratio)
         if kind:
             self._late_ratios.add(ratio)
+        else:
+            self._delays.add(max(0.0, seconds - expected))
         self._prompt_steps_ratio += (kind - self._prompt_steps_ratio) / _SHARE_MEMORY
         # A stochastic median: each error moves it a little towards itself.
         step = 0.02 * max(self._error_ratio, 0.005)
@@ -231,6 +234,7 @@ class CostModel:
     def _renew_percentiles(self) -> None:
         streams, prompts = (window.p99(UNKNOWN_P99_RATIO) for window in self._ratios)
         self.times.p99_ratios = (streams, prompts)
+        self.times.delay_seconds = self._delays.p99()
         # Where few steps have prompt rows, more of those few may be late before one gap in a hundred is.
         share = 1.0 - _LATE_GAPS_RATIO / max(_LATE_GAPS_RATIO, self._prompt_steps_ratio)
         share = min(_MAX_GAP_SHARE, max(_MIN_GAP_SHARE, share))

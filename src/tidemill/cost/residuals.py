@@ -1,10 +1,10 @@
-"""Quantiles of the last ratios of outcome to prediction. Owns a window of them, in order of age and of size."""
+"""Quantiles of the last errors of predictions, as ratios or as delays. Owns windows of them, by age and by size."""
 
 import collections
 import math
 from bisect import bisect_left, insort
 
-WINDOW = 1024
+_WINDOW = 1024
 _MIN_KNOWN = 134
 """From so many on, the 99th percentile is one of them and not the largest."""
 _NUM_ASSUMED = 8
@@ -13,10 +13,11 @@ _QUANTILE = 0.9925
 """Aimed at a little beyond 99 %: of 1,024 ratios, this order statistic is exceeded by 0.2 to 1.6 % of what follows."""
 
 
-class RatioWindow:
-    """The last `size` ratios."""
+class _Window:
+    """The last `size` numbers."""
 
-    def __init__(self, size: int = WINDOW) -> None:
+    def __init__(self, size: int = _WINDOW) -> None:
+        assert size >= _MIN_KNOWN, "a smaller one would never know enough"
         self._size = size
         self._by_age: collections.deque[float] = collections.deque()
         self._by_size: list[float] = []
@@ -24,12 +25,29 @@ class RatioWindow:
     def __len__(self) -> int:
         return len(self._by_age)
 
-    def add(self, ratio: float) -> None:
-        """Take in the newest ratio and, when the window is full, drop the oldest."""
+    def add(self, number: float) -> None:
+        """Take in the newest number and, when the window is full, drop the oldest."""
         if len(self._by_age) == self._size:
             del self._by_size[bisect_left(self._by_size, self._by_age.popleft())]
-        self._by_age.append(ratio)
-        insort(self._by_size, ratio)
+        self._by_age.append(number)
+        insort(self._by_size, number)
+
+    def values(self) -> tuple[float, ...]:
+        """All of them, oldest first."""
+        return tuple(self._by_age)
+
+
+class DelayWindow(_Window):
+    """By how many seconds each of the last steps took longer than predicted."""
+
+    def p99(self) -> float:
+        """The calibrated 99th percentile; without end while too few are known."""
+        delays = self._by_size
+        return delays[int(_QUANTILE * len(delays))] if len(delays) >= _MIN_KNOWN else math.inf
+
+
+class RatioWindow(_Window):
+    """The last ratios of outcome to prediction."""
 
     def p99(self, unknown: float) -> float:
         """The calibrated 99th percentile, at least 1; `unknown` while none is known."""
@@ -52,7 +70,3 @@ class RatioWindow:
     def median(self) -> float:
         """The middle one; 1 while none is known."""
         return self._by_size[len(self._by_size) // 2] if self._by_size else 1.0
-
-    def values(self) -> tuple[float, ...]:
-        """All of them, oldest first."""
-        return tuple(self._by_age)

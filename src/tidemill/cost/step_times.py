@@ -19,8 +19,9 @@ class CostParameters(msgspec.Struct, frozen=True, kw_only=True):
 
     `corrections` are factors by cell of like steps; `pace` is the factor of the last few dozen steps; `p99_ratios` are
     the 99th percentile over the mean, of steps of streams only and of steps with prompt rows. `gap_ratio` is what steps
-    with prompt rows keep within, over their mean, so often that 99 of 100 steps of any kind do. `stream_seconds` is the
-    mean time of the steps of streams only of late. `error_ratio` is the running median of |seconds / predicted - 1|.
+    with prompt rows keep within, over their mean, so often that 99 of 100 steps of any kind do. `delay_seconds` is the
+    99th percentile of what steps of streams only took beyond their mean, endless while too few have told. `error_ratio`
+    is the running median of |seconds / predicted - 1|.
     """
 
     coefficients: tuple[float, ...]
@@ -28,7 +29,7 @@ class CostParameters(msgspec.Struct, frozen=True, kw_only=True):
     pace: float
     p99_ratios: tuple[float, float]
     gap_ratio: float
-    stream_seconds: float
+    delay_seconds: float
     error_ratio: float
     num_steps: int
 
@@ -42,7 +43,7 @@ class StepTimes:
         self.pace = 1.0
         self.p99_ratios = (UNKNOWN_P99_RATIO, UNKNOWN_P99_RATIO)
         self.gap_ratio = UNKNOWN_P99_RATIO
-        self.stream_seconds = math.inf
+        self.delay_seconds = math.inf
 
     @classmethod
     def of(cls, parameters: CostParameters) -> "StepTimes":
@@ -53,7 +54,7 @@ class StepTimes:
         times.pace = parameters.pace
         times.p99_ratios = parameters.p99_ratios
         times.gap_ratio = parameters.gap_ratio
-        times.stream_seconds = parameters.stream_seconds
+        times.delay_seconds = parameters.delay_seconds
         return times
 
     def seconds(self, shape: StepShape) -> float:
@@ -76,7 +77,7 @@ class StepTimes:
         its ratio a step of a millisecond would speak ill of one of twenty.
         """
         mean = self.seconds(shape)
-        return mean + (self.p99_ratio(shape) - 1.0) * min(mean, self.stream_seconds)
+        return mean + min((self.p99_ratio(shape) - 1.0) * mean, self.delay_seconds)
 
     def largest_chunk(self, streams: StepShape, *, context: int, limit_seconds: float, most: int) -> int:
         """The most prompt rows beside `streams`, up to `most`, with which a step takes `limit_seconds` on average.

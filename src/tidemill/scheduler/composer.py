@@ -17,7 +17,7 @@ from tidemill.scheduler.sequence import Sequence, SequenceStatus
 from tidemill.scheduler.step_counters import StepCounters
 from tidemill.scheduler.step_plan import StepPlan
 from tidemill.scheduler.step_sharing import StepSharing
-from tidemill.scheduler.turns import Turns
+from tidemill.scheduler.turns import Turn, Turns
 from tidemill.scheduler.waiting_queue import WaitingQueue
 
 
@@ -49,18 +49,22 @@ class StepComposer:
         self._max_preemptions = max_preemptions
         self._clock = clock
         self._counters = StepCounters()
+        self._stretched_for: Sequence | None = None
+        """The prompt for whose sake the step takes more time than was promised to tenants that were served more."""
 
     def compose(self, plan: StepPlan, counters: StepCounters) -> None:
         """Grant tokens within `plan`, and count in `counters` what happens on the way."""
         self._counters = counters
         streams = [s for s in self._running if len(s.tokens) - s.num_computed <= 1]
         prompts = [s for s in self._running if len(s.tokens) - s.num_computed > 1]
-        at_stake = self._at_stake(prompts)
-        sitting_out, is_streams_turn = self._turns.next(streams, at_stake, self._clock())
+        turn = self._turns.next(streams, self._at_stake(prompts), self._clock())
+        sitting_out = frozenset[Sequence]() if turn is None else turn.sitting_out
         self._continue_streams(plan, [s for s in streams if s not in sitting_out])
-        if at_stake and not (is_streams_turn and plan.num_tokens):
-            self._compute_prompts(plan, prompts, at_stake, sitting_out)
-        if sitting_out and not self._sharing.has_begun:
+        if turn is not None and not (turn.is_streams_turn and plan.num_tokens):
+            self._compute_prompts(plan, prompts, turn)
+        if turn is not None and turn.first in plan.num_tokens:
+            self._turns.note_sat_out(sitting_out)
+        elif sitting_out:  # it found no place or no blocks, and waiting would cost them a step for nothing
             plan.reopen()
             self._continue_streams(plan, [s for s in streams if s in sitting_out])
 
@@ -78,14 +82,12 @@ class StepComposer:
         first = self._order.first_waiting(self._waiting, ())
         return prompts if first is None else [*prompts, first]
 
-    def _compute_prompts(
-        self, plan: StepPlan, prompts: list[Sequence], at_stake: list[Sequence], sitting_out: set[Sequence]
-    ) -> None:
+    def _compute_prompts(self, plan: StepPlan, prompts: list[Sequence], turn: Turn) -> None:
         """Share what the step may hold beside its streams among running prompts and waiting ones, in their order."""
         self._sharing.begin_step([s for s in plan.num_tokens if _is_running(s)], len(prompts) + len(self._waiting))
         if not plan.budget:
             return
-        self._limit_prompts(plan, prompts, at_stake, sitting_out)
+        self._limit_prompts(plan, turn)
         for sequence in sorted(prompts, key=self._order.rank):
             while plan.budget and self._is_overtaken(sequence) and self._admit_next(plan):
                 pass
@@ -94,25 +96,23 @@ class StepComposer:
         while plan.budget and self._admit_next(plan):
             pass
 
-    def _limit_prompts(
-        self, plan: StepPlan, prompts: list[Sequence], at_stake: list[Sequence], sitting_out: set[Sequence]
-    ) -> None:
+    def _limit_prompts(self, plan: StepPlan, turn: Turn) -> None:
         """Leave prompts what keeps streams within their time per token, and steps short beside a time to a token."""
-        now = self._clock()
-        share = self._pacing.prompt_share(
-            [sequence for sequence in plan.num_tokens if _is_running(sequence)],
-            at_stake,
-            sitting_out=sitting_out,
-            context=prompts[0].num_computed if prompts else 0,
-            yields=self._order.should_yield(min(at_stake, key=self._order.rank), now),
-            most=plan.budget,
-            now=now,
+        self._stretched_for = turn.first if turn.limit.is_stretched else None
+        plan.limit(
+            self._pacing.prompt_share(
+                [sequence for sequence in plan.num_tokens if _is_running(sequence)],
+                turn.limit.seconds,
+                sitting_out=turn.sitting_out,
+                context=turn.first.num_computed,
+                most=plan.budget - len(turn.sitting_out),  # who may have to join the step after all
+            )
         )
-        plan.limit(share)
 
     def _may_join(self, plan: StepPlan, sequence: Sequence, num_cached: int = 0) -> bool:
         """Whether the step goes on with a prompt; else it ends here, with the prompts that it completes so far."""
-        if self._sharing.admits(sequence, max(sequence.num_computed, num_cached), plan.budget):
+        is_for_others = self._stretched_for is not None and self._order.was_served_more(sequence, self._stretched_for)
+        if not is_for_others and self._sharing.admits(sequence, max(sequence.num_computed, num_cached), plan.budget):
             return True
         plan.limit(0)
         return False

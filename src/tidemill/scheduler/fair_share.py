@@ -4,8 +4,10 @@ A tenant that comes back after a pause starts a little before those that were se
 first, yet cannot save up more than that (start-time fair queueing; Goyal, Vin and Cheng 1996, with a bounded credit).
 """
 
+import heapq
 import math
 from dataclasses import dataclass
+from operator import itemgetter
 
 SEEN_SECONDS = 60.0
 """How long a tenant that has gone is still reckoned with."""
@@ -63,20 +65,41 @@ class FairShare:
         floor = self._floor()
         return floor is not None and self._tenants[tenant].served > floor + self._quantum
 
+    def debtors(self) -> frozenset[str]:
+        """All tenants that are in debt."""
+        floor = self._floor()
+        if floor is None or len(self._tenants) == 1:
+            return frozenset()
+        return frozenset(name for name, known in self._tenants.items() if known.served > floor + self._quantum)
+
+    def served_more_than(self, tenant: str) -> frozenset[str]:
+        """Those of the other tenants that were served a quantum more than `tenant`."""
+        own = self._tenants.get(tenant)
+        if own is None or len(self._tenants) == 1:
+            return frozenset()
+        most = own.served + self._quantum
+        return frozenset(name for name, known in self._tenants.items() if known.served > most)
+
     def should_yield(self, tenant: str, now: float) -> bool:
         """Whether another tenant, here or gone a moment ago, would go before `tenant` if it had a request now."""
+        return tenant in self.yielders(now)
+
+    def yielders(self, now: float) -> frozenset[str]:
+        """All tenants that should yield."""
         if len(self._tenants) == 1:
-            return False
-        floor, own = self._floor(), self._tenants[tenant].served
-        for name, known in self._tenants.items():
-            if name == tenant or not (known.num_sequences or now - known.last_seen < SEEN_SECONDS):
-                continue
-            served = known.served
-            if not known.num_sequences and floor is not None:
-                served = max(served, self._returning(floor))
-            if own > served + self._quantum:
-                return True
-        return False
+            return frozenset()
+        floor = self._floor()
+        standing = {
+            name: known.served if known.num_sequences or floor is None else max(known.served, self._returning(floor))
+            for name, known in self._tenants.items()
+            if known.num_sequences or now - known.last_seen < SEEN_SECONDS
+        }
+        least = heapq.nsmallest(2, standing.items(), key=itemgetter(1))  # of one of them, the other is the least other
+        return frozenset(
+            name
+            for name, known in self._tenants.items()
+            if any(known.served > served + self._quantum for other, served in least if other != name)
+        )
 
     def has_others(self, tenant: str, now: float) -> bool:
         """Whether another tenant is here, or was of late."""

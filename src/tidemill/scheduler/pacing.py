@@ -1,13 +1,18 @@
 """How much a step may hold so that running streams keep their time per token: its prompt rows, and further streams.
 
-Asks the cost model, and teaches it. Decides no order: who gets the rows there are is `PromptOrder`'s business.
+Asks the cost model, and teaches it. Decides no order: who gets the rows there are is `PromptOrder`'s business. What
+streams of a tenant were promised holds back a tenant that was served less only so far: it has half of each step's time
+for its prompts, and one place in eight beyond those that keep the promise. Else short times asked for by one would be
+paid for by all.
 """
 
 from collections.abc import Collection, Iterable, Iterator
+from typing import NamedTuple
 
 from tidemill.cost.model import CostModel
 from tidemill.cost.step_shape import StepShape, streams_shape
 from tidemill.cost.step_times import StepTimes
+from tidemill.scheduler.fair_share import FairShare
 from tidemill.scheduler.sequence import Sequence
 
 ITL_TOLERANCE_RATIO = 1.22
@@ -15,68 +20,82 @@ ITL_TOLERANCE_RATIO = 1.22
 ahead of its time may be longer. A little less than the 1.25 that is promised, for what happens outside of a step."""
 _MIN_GAP_RATIO = 0.5
 """A stream that is behind its time still leaves this much of its objective to a step, and so catches up gently."""
-_MIN_CHUNK_TOKENS = 32
-_MAX_STEPS_WITHOUT_PROMPT = 4
+MIN_CHUNK_TOKENS = 32
+MAX_STEPS_WITHOUT_PROMPT = 4
 """Steps after which prompts get a small chunk even if that costs a stream its time: nobody waits for ever."""
 _STEPS_PER_TTFT = 8
 _FLOORS_PER_STEP = 4
 _FLOORS_PER_YIELDING_STEP = 2
+FLOORS_PER_CONTESTED_STEP = 2
+"""Beside streams of tenants that were served more, a prompt has as much of a step's time as they have, if need be."""
+_CONTESTED_SHARE = 8
+"""Beside so many streams of tenants that were served more, or fewer, one other runs even if they lose time by it."""
 _GROWTH_TOKENS = 64
 """Positions by which each stream is reckoned to grow while a new one runs beside it."""
+
+
+class StepLimit(NamedTuple):
+    """The mean time that a step may take, None if any; `is_stretched` if it is more than was promised to streams of
+    tenants that were served more.
+    """
+
+    seconds: float | None
+    is_stretched: bool
 
 
 class Pacing:
     """The limits that a time per token sets. Without such an objective among the running, it sets none."""
 
-    def __init__(self, model: CostModel) -> None:
+    def __init__(self, model: CostModel, shares: FairShare) -> None:
         self.model = model
+        self._shares = shares
         self._num_steps_without_prompt = 0
 
-    def limit_seconds(
-        self, streams: Collection[Sequence], prompts: Iterable[Sequence], *, yields: bool, now: float
-    ) -> float | None:
-        """The time that a step of `streams` may take with rows of `prompts` beside them; None if any.
+    def step_limit(
+        self, streams: Collection[Sequence], prompts: Iterable[Sequence], *, first: Sequence, yields: bool, now: float
+    ) -> StepLimit:
+        """The time that a step of `streams` may take with rows of `prompts`, `first` of them first.
 
         With `yields` others may come that go first.
         """
         promised = [s.request.objectives.ttft_seconds for s in prompts if s.first_token_at is None]
-        return prompt_limit_seconds(
+        richer = self._shares.served_more_than(first.request.tenant)
+        richer_gap = self._gap_seconds((s for s in streams if s.request.tenant in richer), now) if richer else None
+        seconds = prompt_limit_seconds(
             self.model.times,
             shape_of(streams),
-            tpot_limit_seconds=self._gap_seconds(streams, now),
-            ttft_seconds=min((seconds for seconds in promised if seconds is not None), default=None),
+            gap_seconds=self._gap_seconds((s for s in streams if s.request.tenant not in richer), now),
+            richer_gap_seconds=richer_gap,
+            ttft_seconds=_least(promised),
             yields=yields,
         )
+        return StepLimit(seconds, richer_gap is not None and seconds is not None and seconds > richer_gap)
 
     def prompt_share(
         self,
         streams: Collection[Sequence],
-        prompts: Iterable[Sequence],
+        limit_seconds: float | None,
         *,
         sitting_out: Collection[Sequence] = (),
         context: int,
-        yields: bool,
         most: int,
-        now: float,
     ) -> int:
-        """How many rows of `prompts`, up to `most`, go beside `streams`; the first has `context` positions computed.
+        """How many rows of prompts, up to `most`, go beside `streams`; the first has `context` positions computed.
 
-        Streams that are `sitting_out` have the next step: both together keep within the limit. To be asked once a step,
-        and only when a prompt wants rows.
+        Streams that are `sitting_out` have the next step: both together keep within the limit, or `least_wait_seconds`.
+        To be asked once a step, and only when a prompt wants rows.
         """
-        everybody = (*streams, *sitting_out)
         times, shape = self.model.times, shape_of(streams)
-        limit = self.limit_seconds(everybody, prompts, yields=yields, now=now)
-        if limit is None or not self.model.is_calibrated:
+        if limit_seconds is None or not self.model.is_calibrated:
             return most
         if sitting_out:
-            limit -= times.seconds(shape_of(everybody))
-        chunk = times.largest_chunk(shape, context=context, limit_seconds=limit, most=most)
-        if chunk < min(most, _MIN_CHUNK_TOKENS):
+            limit_seconds -= times.seconds(shape_of((*streams, *sitting_out)))
+        chunk = times.largest_chunk(shape, context=context, limit_seconds=limit_seconds, most=most)
+        if chunk < min(most, MIN_CHUNK_TOKENS):
             self._num_steps_without_prompt += 1
-            if streams and self._num_steps_without_prompt <= _MAX_STEPS_WITHOUT_PROMPT:
+            if streams and self._num_steps_without_prompt <= MAX_STEPS_WITHOUT_PROMPT:
                 return chunk
-            chunk = min(most, _MIN_CHUNK_TOKENS)
+            chunk = min(most, MIN_CHUNK_TOKENS)
         self._num_steps_without_prompt = 0
         return chunk
 
@@ -85,13 +104,22 @@ class Pacing:
 
         A lone sequence always may, and what not even a lone one could keep holds nobody back.
         """
-        tpot = min(keepable(self.model.times, (s.tpot_seconds for s in (*running, candidate))), default=None)
-        if tpot is None or not running or not self.model.is_calibrated:
+        times = self.model.times
+        if not running or not self.model.is_calibrated:
             return True
+        richer = self._shares.served_more_than(candidate.request.tenant)
+        peers = [s.tpot_seconds for s in (*running, candidate) if s.request.tenant not in richer]
         num = len(running) + 1 + num_spare
         num_tokens = sum(len(s.tokens) for s in running) + len(candidate.tokens) * (1 + num_spare)
-        shape = streams_shape(num, num_tokens + num * _GROWTH_TOKENS)
-        return keeps_pace(self.model.times, shape, tpot)
+        return keep_pace(
+            times,
+            streams_shape(num, num_tokens + num * _GROWTH_TOKENS),
+            tpot_seconds=_least(keepable(times, peers)),
+            richer_tpot_seconds=_least(
+                keepable(times, (s.tpot_seconds for s in running if s.request.tenant in richer))
+            ),
+            num_richer=len(running) + 1 - len(peers),
+        )
 
     def _gap_seconds(self, streams: Iterable[Sequence], now: float) -> float | None:
         """The time that streams leave a step on average: the least of any; None if nothing is promised to them."""
@@ -113,17 +141,22 @@ def prompt_limit_seconds(
     times: StepTimes,
     streams: StepShape,
     *,
-    tpot_limit_seconds: float | None,
+    gap_seconds: float | None,
+    richer_gap_seconds: float | None,
     ttft_seconds: float | None,
     yields: bool,
 ) -> float | None:
     """The time that a step with prompt rows beside `streams` may take on average; None if it may take any.
 
-    Where a time to the first token is at stake, steps are short beside it, so that what arrives is soon seen to; but
-    never so short that the constant part of a step outweighs what it gets done. Steps that yield are about that short.
+    `gap_seconds` is what streams leave it, and `richer_gap_seconds` those of tenants that were served more than the one
+    of the prompt: they leave it at least as much as they take. Where a time to the first token is at stake, steps are
+    short beside it, so that what arrives is soon seen to; but never so short that the constant part of a step outweighs
+    what it gets done. Steps that yield are about that short.
     """
-    limits = [] if tpot_limit_seconds is None else [tpot_limit_seconds]
+    limits = [] if gap_seconds is None else [gap_seconds]
     floor = floor_seconds(times, streams)
+    if richer_gap_seconds is not None:
+        limits.append(max(richer_gap_seconds, FLOORS_PER_CONTESTED_STEP * floor))
     if yields:
         limits.append(_FLOORS_PER_YIELDING_STEP * floor)
     if ttft_seconds is not None:
@@ -131,8 +164,43 @@ def prompt_limit_seconds(
     return min(limits, default=None)
 
 
-def keeps_pace(times: StepTimes, streams: StepShape, tpot_seconds: float) -> bool:
-    """Whether steps of `streams` alone keep a time per token, on average and at the 99th percentile of gaps."""
+def least_wait_seconds(times: StepTimes, streams: StepShape, *, context: int) -> float:
+    """How long some of `streams` wait at most if they leave a step to prompts however little time that has: until the
+    smallest chunk, behind `context` positions, is computed beside the others, and then a token of each.
+    """
+    return times.seconds(streams.with_prompt(MIN_CHUNK_TOKENS, context)) + times.seconds(streams)
+
+
+def leaves_half(times: StepTimes, limit_seconds: float, going: StepShape, streams: StepShape) -> bool:
+    """Whether a step of those that are `going`, and the next of all `streams`, leave as much time for prompts within
+    the limit as the first one takes.
+    """
+    return limit_seconds - times.seconds(streams) >= FLOORS_PER_CONTESTED_STEP * times.seconds(going)
+
+
+def keep_pace(
+    times: StepTimes,
+    streams: StepShape,
+    *,
+    tpot_seconds: float | None,
+    richer_tpot_seconds: float | None,
+    num_richer: int,
+) -> bool:
+    """Whether steps of `streams` alone keep the shortest time per token of each.
+
+    `num_richer` of them are of tenants that were served more than the one that asks, and the shortest of theirs is
+    `richer_tpot_seconds`: they bear some streams of others, at least one, even if that is not kept.
+    """
+    if tpot_seconds is not None and not _keeps_pace(times, streams, tpot_seconds):
+        return False
+    num_borne = max(1, num_richer // _CONTESTED_SHARE)
+    if richer_tpot_seconds is None or streams.num_rows - num_richer <= num_borne:
+        return True
+    return _keeps_pace(times, streams, richer_tpot_seconds)
+
+
+def _keeps_pace(times: StepTimes, streams: StepShape, tpot_seconds: float) -> bool:
+    """Whether steps of `streams` keep a time per token, on average and at the 99th percentile of gaps."""
     return times.seconds(streams) <= tpot_seconds and times.late_seconds(streams) <= ITL_TOLERANCE_RATIO * tpot_seconds
 
 
@@ -155,3 +223,7 @@ def keepable(times: StepTimes, tpots: Iterable[float | None]) -> Iterator[float]
     """Those of `tpots` that a stream would get if it were alone."""
     lone = lone_seconds(times)
     return (tpot for tpot in tpots if tpot is not None and tpot >= lone)
+
+
+def _least(seconds: Iterable[float | None]) -> float | None:
+    return min((each for each in seconds if each is not None), default=None)

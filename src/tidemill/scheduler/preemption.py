@@ -7,7 +7,9 @@ Why every sequence finishes, given finitely many more urgent ones:
 
 1. A sequence preempted `max_preemptions` times is admitted again only with its whole remaining need reserved, and is
    then never a victim. Reservations can always be honoured (see `KVCache`), so when such a sequence runs, it advances
-   in every step that has budget for it.
+   whenever a step has rows for it. That is never long in coming: a stream sits out only until its next token is due, or
+   one step where none is promised (`turns.py`); prompts leave one step in two to streams, and at most four in a row for
+   want of time (`pacing.py`); a step that ends early has completed a prompt (`step_sharing.py`), and those end.
 2. Of the others, take the most urgent running one, U. If it lacks a block, all less urgent unreserved ones are
    victims in turn. Either that gives U its block, or U is the only unreserved one left. Then, without reservations, all
    pages but U's own are free, and the pool holds any single sequence whole (checked at start): U advances. With

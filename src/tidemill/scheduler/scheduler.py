@@ -47,10 +47,10 @@ class Scheduler:
         clock: Clock,
         model_id: int = 0,
         costs: CostModel | None = None,
-        guards_oldest: bool = False,
+        keeps_promises: bool = False,
     ) -> None:
-        """`costs` is what is known of the time steps take; it goes on learning here. With `guards_oldest` no sequence
-        waits for ever behind more urgent ones, whatever their priority.
+        """`costs` is what is known of the time steps take; it goes on learning here. With `keeps_promises` everybody
+        is promised something: tenants yield to others, and no sequence waits for ever, whatever its priority.
 
         Raises `CapacityError` if the cache cannot hold one sequence of `max_model_len` tokens.
         """
@@ -67,8 +67,8 @@ class Scheduler:
         )
         check_capacity(self._kv, max_model_len)
         self._shares = FairShare(quantum=settings.max_num_batched_tokens)
-        self._pacing = Pacing(costs or CostModel())
-        order = PromptOrder(self._shares, guards_oldest=guards_oldest)
+        self._pacing = Pacing(costs or CostModel(), self._shares)
+        order = PromptOrder(self._shares, keeps_promises=keeps_promises)
         self._waiting = WaitingQueue(self._shares)
         self._running = RunningSet()
         self._composer = StepComposer(

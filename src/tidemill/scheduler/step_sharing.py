@@ -31,11 +31,6 @@ class StepSharing:
         self._num_begun = 0
         self._completed.clear()
 
-    @property
-    def has_begun(self) -> bool:
-        """Whether any prompt is in the step."""
-        return self._num_begun > 0
-
     def note(self, sequence: Sequence, start: int, num_tokens: int) -> None:
         """`num_tokens` of a prompt, from position `start` on, are in the step."""
         self._shape = self._shape.with_prompt(num_tokens, start)

@@ -16,9 +16,11 @@ from tidemill.cost.step_shape import streams_shape
 from tidemill.cost.step_times import CostParameters, StepTimes
 from tidemill.engine.client.known_prefixes import KnownPrefixes
 from tidemill.engine.client.offer import Offer, OfferedPrompt, Prediction
-from tidemill.engine.client.outstanding import OutstandingSequence, OutstandingSequences
+from tidemill.engine.client.outstanding import OutstandingSequences
+from tidemill.engine.client.outstanding_sequence import OutstandingSequence
 from tidemill.engine.protocol import EngineInfo, StepOutput, Submit
-from tidemill.scheduler.forecast import Forecast, PromptAhead, StepLimits
+from tidemill.scheduler.ahead import CrowdAhead, PromptAhead, StepLimits
+from tidemill.scheduler.forecast import Forecast, head_size
 from tidemill.scheduler.pacing import keepable
 from tidemill.scheduler.prompt_order import Rank
 from tidemill.text.validation import PreparedPrompt
@@ -45,7 +47,9 @@ class Promise:
         self._clock = clock
         self._on_outcome = on_outcome
         self._defaults = default_objectives(settings.slo)
-        self._sequences = OutstandingSequences(settings.scheduler.max_num_batched_tokens, guards=self._defaults.are_any)
+        self._sequences = OutstandingSequences(
+            settings.scheduler.max_num_batched_tokens, keeps_promises=self._defaults.are_any
+        )
         self._times: StepTimes | None = None
         self._prefixes: KnownPrefixes | None = None
         self._ratios = (RatioWindow(), RatioWindow())
@@ -128,17 +132,19 @@ class Promise:
     def _played(self, offer: Offer, times: StepTimes, now: float) -> Prediction:
         sequences = self._sequences
         rank = (offer.priority, sequences.shares.is_in_debt(offer.tenant), offer.due, offer.arrival, _LAST)
-        yields = sequences.guards and sequences.shares.should_yield(offer.tenant, now)
+        yields = sequences.keeps_promises and sequences.shares.should_yield(offer.tenant, now)
         expected = offer.max_new_tokens if offer.is_length_asked else sequences.expected_tokens(offer.max_new_tokens)
         own = [
-            PromptAhead(p.num_tokens - p.num_cached, p.num_cached, expected, has_place=False, yields=yields)
+            PromptAhead(
+                p.num_tokens - p.num_cached, p.num_cached, expected, has_place=False, standing=rank[:2], yields=yields
+            )
             for p in offer.prompts
         ]
-        forecast, left_of_step, before = self._ahead_of(rank, times, offer, now)
-        seconds = left_of_step + forecast.complete([*before, *own])
+        forecast, left_of_step, before, crowds = self._ahead_of(rank, times, offer, now, yields=yields)
+        seconds = left_of_step + forecast.complete(before, crowds, own)
         ttft = now - offer.arrival + seconds + self._overhead_seconds[yields]
         num_all = len(sequences) + len(own)
-        num_tokens = sequences.num_tokens() + sum(p.num_tokens for p in offer.prompts)
+        num_tokens = sequences.num_tokens + sum(p.num_tokens for p in offer.prompts)
         num = min(num_all, self._settings.scheduler.max_num_seqs)
         tpot = times.seconds(streams_shape(num, num_tokens * num // num_all))
         gap = forecast.decode_seconds()
@@ -154,27 +160,34 @@ class Promise:
         )
 
     def _ahead_of(
-        self, rank: Rank, times: StepTimes, offer: Offer, now: float
-    ) -> tuple[Forecast, float, list[PromptAhead]]:
-        """A forecast that begins after the step under way, what is left of that step, and the prompts before `rank`."""
+        self, rank: Rank, times: StepTimes, offer: Offer, now: float, *, yields: bool
+    ) -> tuple[Forecast, float, list[PromptAhead], list[CrowdAhead]]:
+        """A forecast that begins after the step under way, what is left of that step, and the prompts before `rank`:
+        the first ones each, and the rest of a long queue in sums.
+        """
         sequences = self._sequences
-        prompts = sequences.prompts()
+        head = sequences.head(head_size(self._settings.scheduler.max_num_seqs))
+        yielders = sequences.yielders(now)
+        before = [(its_rank, s) for its_rank, s in head if its_rank < rank]
+        crowds = sequences.crowds(rank, head, yielders)
+        forecast = Forecast(
+            times,
+            self._limits(times, offer),
+            sequences.streams(now, offer.priority),
+            num_others=sequences.num_prompts - len(before) - sum(crowd.num for crowd in crowds),
+            num_other_places=sum(s.is_begun and its_rank >= rank for its_rank, s in head),
+        )
         # What was sent after a step began is not part of it.
-        in_step = [s for s in prompts if s.submitted_at <= self._step_began_at]
-        num_other_places = sum(s.num_computed > 0 and sequences.rank_of(s) >= rank for s in prompts)
-        forecast = Forecast(times, self._limits(times, offer), sequences.streams(), num_other_places=num_other_places)
-        step_seconds, taken = forecast.under_way([sequences.prompt_of(s, now) for s in in_step])
-        if debtors := sequences.debtors(offer.tenant):
-            # Their prompts and streams take turns, in steps about as long as one of streams; then all of them sit out.
-            step_seconds = min(step_seconds, forecast.decode_seconds())
-            streams = sequences.streams(without=debtors)
-            forecast = Forecast(times, self._limits(times, offer), streams, num_other_places=num_other_places)
+        in_step = [(its_rank, s) for its_rank, s in head if s.submitted_at <= self._step_began_at]
+        step_seconds, taken = forecast.under_way(
+            [sequences.prompt_of(its_rank, s, yielders) for its_rank, s in in_step],
+            num_others=sequences.num_prompts - len(in_step),
+            yields=yields,
+        )
         left_of_step = max(0.0, step_seconds - (now - self._step_began_at)) if len(sequences) else 0.0
-        done = {s.sequence_id: num for s, num in zip(in_step, taken, strict=True)}
-        before = [
-            sequences.prompt_of(s, now, done.get(s.sequence_id, 0)) for s in prompts if sequences.rank_of(s) < rank
-        ]
-        return forecast, left_of_step, [prompt for prompt in before if prompt.num_tokens > 0]
+        done = {s.sequence_id: num for (_, s), num in zip(in_step, taken, strict=True)}
+        ahead = [sequences.prompt_of(its_rank, s, yielders, done.get(s.sequence_id, 0)) for its_rank, s in before]
+        return forecast, left_of_step, [prompt for prompt in ahead if prompt.num_tokens > 0], crowds
 
     # -- while it is under way -----------------------------------------------------------------------------------
 
@@ -293,15 +306,16 @@ class Promise:
         self._overhead_seconds[sequence.yields] = min(_MAX_OVERHEAD_SECONDS, max(0.0, overhead))
 
     def _limits(self, times: StepTimes, offer: Offer) -> StepLimits:
-        tpots = [s.objectives.tpot_seconds for s in self._sequences if s.is_stream]
-        ttfts = [s.objectives.ttft_seconds for s in self._sequences if not s.is_stream]
+        tpots, richer_tpots = self._sequences.tpots(self._sequences.shares.served_more_than(offer.tenant))
         scheduling = self._settings.scheduler
         return StepLimits(
             max_num_batched_tokens=scheduling.max_num_batched_tokens,
             max_num_seqs=scheduling.max_num_seqs,
             tpot_seconds=_least(keepable(times, [*tpots, offer.objectives.tpot_seconds])),
-            ttft_seconds=_least([*ttfts, offer.objectives.ttft_seconds]),
-            keeps_promises=self._sequences.guards,
+            richer_tpot_seconds=_least(keepable(times, richer_tpots)),
+            num_richer=len(richer_tpots),
+            ttft_seconds=_least([self._sequences.least_ttft_seconds, offer.objectives.ttft_seconds]),
+            keeps_promises=self._sequences.keeps_promises,
         )
 
 

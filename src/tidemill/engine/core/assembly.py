@@ -71,7 +71,7 @@ def assemble(boot: Boot, progress: Progress, clock: Clock, *, on_layer: Callable
         clock=clock,
         model_id=MODEL_ID,
         costs=costs,
-        guards_oldest=objectives.are_any,
+        keeps_promises=objectives.are_any,
     )
     if costs.is_calibrated:
         info = msgspec.structs.replace(info, costs=costs.parameters())
