@@ -17,6 +17,11 @@ _CELL_MEMORY = 32
 _MAX_CELLS = 128
 _NUM_SWEEPS = 60
 _RESIDUAL_MEMORY = 64
+_ROWS = 2
+_HELD_BACK = ((3, 1.0), (4, 1.0), (5, 1.0), (8, 1024.0))
+"""Rows beyond a knee, and rows x context: what a load may hardly have had, and another has plenty of. For each, as many
+a row as there might be."""
+_GROWTH_RATIO = 1.25
 
 
 class EnergyModel:
@@ -27,6 +32,7 @@ class EnergyModel:
         self._fit = NonNegativeFit(NUM_ENERGY_FEATURES)
         self._cells: collections.OrderedDict[tuple[int, ...], collections.deque[tuple[Sequence[float], float]]]
         self._cells = collections.OrderedDict()
+        self._rows_per_joule = 0.0
         self._num_intervals = 0
         self._errors = self._metered = 0.0
 
@@ -69,11 +75,27 @@ class EnergyModel:
             self._count(*cell.popleft(), weight=-1.0)
         cell.append((x, joules))
         self._count(x, joules, weight=1.0)
+        self._hold_back(x[_ROWS] / joules)
         if len(self._cells) > _MAX_CELLS:
             _, forgotten = self._cells.popitem(last=False)
             for old in forgotten:
                 self._count(*old, weight=-1.0)
         self._fit.improve(self._coefficients, num_sweeps=_NUM_SWEEPS)
+
+    def _hold_back(self, rows_per_joule: float) -> None:
+        """Imagine an interval for each such feature, with as much of it as there were rows in the busiest, for nothing.
+
+        Else the three rows that once were beyond a knee bear the noise of an interval, and the thousands of the next
+        load cost a hundred times what the meter says.
+        """
+        if rows_per_joule <= _GROWTH_RATIO * self._rows_per_joule:
+            return
+        for index, reach in _HELD_BACK:
+            alone = [0.0] * NUM_ENERGY_FEATURES
+            for rate, weight in ((self._rows_per_joule, -1.0), (rows_per_joule, 1.0)):
+                alone[index] = reach * rate
+                self._fit.add(alone, 0.0, weight)
+        self._rows_per_joule = rows_per_joule
 
     def _count(self, x: Sequence[float], joules: float, *, weight: float) -> None:
         self._fit.add(x, joules, weight / (joules * joules))
