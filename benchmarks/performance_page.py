@@ -69,14 +69,19 @@ def peers_table(result: Result) -> str:
             continue
         for index, (key, unit, digits) in enumerate(figures):
             cells = [f"{measured[n][key]:.{digits}f}" if key in measured.get(n, {}) else "" for n in names]
-            ratios = [
-                str(result["ratios"].get(work, {}).get(n, {}).get("over the best peer", "")) if not index else ""
-                for n in ours
-            ]
+            ratios = ["" if index else nearest(result["ratios"].get(work, {}).get(n)) for n in ours]
             rows.append([f"{work}, {unit}", *cells, *ratios])
         reads = [reading(measured.get(n, {})) for n in names]
         rows.append([f"{work}, machine read GB/s before, after", *reads, *("" for _ in ours)])
-    return table(["", *names, *(f"{name} / best peer" for name in ours)], rows)
+    return table(["", *names, *(f"{name} / nearest peer in the same state" for name in ours)], rows)
+
+
+def nearest(ratios: dict[str, Any] | None) -> str:
+    """The least ratio, and to whom: not every peer met the machine in the state that we met."""
+    if not ratios:
+        return ""
+    peer, ratio = min(ratios["over"].items(), key=lambda each: each[1])
+    return f"{ratio} {peer}"
 
 
 def reading(figures: dict[str, float]) -> str:
