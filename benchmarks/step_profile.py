@@ -76,6 +76,9 @@ def take_no_layers_together() -> None:
     setattr(NumbaBackend, "stack", refuse)  # noqa: B010
 
 
+FRAMES_AT_ONCE = 8
+
+
 class Engine:
     """The engine's loop on one end of a socket pair, ourselves on the other, turn by turn."""
 
@@ -93,7 +96,7 @@ class Engine:
         self._ids = itertools.count()
 
     def submit(self, num_streams: int, context: int, num_output: int, sampling: SamplingParams) -> list[int]:
-        """Start sequences of `context` prompt tokens; all different."""
+        """Start sequences of `context` prompt tokens; all different. The socket holds only some: turns make room."""
         ids = [next(self._ids) for _ in range(num_streams)]
         for sequence in ids:
             prompt = tuple(300 + (7 * sequence + 13 * position) % 3000 for position in range(context))
@@ -102,6 +105,8 @@ class Engine:
                 prompt_index=0, sample_index=0, priority=0, cache_salt="",
             )  # fmt: skip
             self._socket.send(encode_frame(frame))
+            if sequence % FRAMES_AT_ONCE == 0:
+                self.turn()
         return ids
 
     def turn(self) -> float:
