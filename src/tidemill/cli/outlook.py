@@ -92,33 +92,19 @@ def _kv_bytes(
     settings: Settings, spec: "ModelSpec", device: "torch.device", dtype: "torch.dtype", memory_bytes: int
 ) -> int:
     """What the cache would take of the memory left beside the weights. Raises `CapacityError` if nothing fits."""
-    from tidemill.kernels.kv_tensors import block_bytes
-    from tidemill.models.spec import kv_groups
-    from tidemill.runner.cache_sizing import CacheShape, MemoryBudget, size_cache
+    from tidemill.runner.cache_sizing import MemoryBudget, size_cache
     from tidemill.runner.loading import CUDA_SHARE_RATIO, HOST_SHARE_RATIO
+    from tidemill.runner.prepared_model import cache_shape
 
     if memory_bytes <= 0:
         raise CapacityError("The model's weights do not fit into the memory that is available.")
-    groups, cache = kv_groups(spec), settings.cache
-    shape = CacheShape(
-        groups=groups,
-        block_size=cache.block_size,
-        block_bytes=block_bytes(
-            layers_per_group=len(groups[0].layers),
-            num_kv_heads=spec.num_kv_heads,
-            head_dim=spec.head_dim,
-            block_size=cache.block_size,
-            dtype=dtype,
-        ),
-        max_num_seqs=settings.scheduler.max_num_seqs,
-        max_step_tokens=settings.scheduler.max_num_batched_tokens,
-    )
+    shape = cache_shape(spec, dtype, settings.cache, settings.scheduler)
     share_ratio = CUDA_SHARE_RATIO if device.type == "cuda" else HOST_SHARE_RATIO
     num_blocks = size_cache(
         shape,
         MemoryBudget(available_bytes=memory_bytes, activation_bytes=0, default_share_ratio=share_ratio),
         max_model_len=settings.model.max_model_len or spec.max_position_embeddings,
         is_len_chosen=settings.model.max_model_len is not None,
-        requested_bytes=cache.kv_cache_memory,
+        requested_bytes=settings.cache.kv_cache_memory,
     )
     return num_blocks * shape.block_bytes

@@ -86,7 +86,7 @@ def prepare_model(
         compute = _compute(device, weights, cache)
         if device.type == "cpu":
             keep_freed_memory()
-        shape = _cache_shape(spec, compute.kv_dtype, cache, scheduler)
+        shape = cache_shape(spec, compute.kv_dtype, cache, scheduler)
         activation_bytes = _measure_step(weights.decoder, spec, compute, shape, max_model_len, ahead)
     return PreparedModel(weights, compute, draw, shape, activation_bytes, stage)
 
@@ -134,7 +134,7 @@ def _check_length(
         return  # The weights do not fit, and loading them says so.
     model_dtype = torch.bfloat16 if plan.formats else plan.float_dtype
     check_context_fits(
-        _cache_shape(spec, choose_kv_dtype(cache.kv_precision, model_dtype=model_dtype), cache, scheduler),
+        cache_shape(spec, choose_kv_dtype(cache.kv_precision, model_dtype=model_dtype), cache, scheduler),
         left,
         max_model_len=max_model_len,
         is_len_chosen=settings.max_model_len is not None,
@@ -176,9 +176,10 @@ def _load_weights(
     return weights
 
 
-def _cache_shape(
+def cache_shape(
     spec: ModelSpec, kv_dtype: torch.dtype, cache: CacheSettings, scheduler: SchedulerSettings
 ) -> CacheShape:
+    """What a cache of `kv_dtype` for this model and these settings is made of."""
     groups = kv_groups(spec)
     return CacheShape(
         groups=groups,
