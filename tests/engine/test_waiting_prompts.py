@@ -4,6 +4,7 @@ import random
 import sys
 from collections import Counter
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -157,11 +158,8 @@ def test_the_door_does_not_slow_down_behind_a_long_queue() -> None:
 def test_a_long_queue_is_predicted_about_as_if_it_were_played_prompt_by_prompt() -> None:
     for num_waiting in (150, 600, 2000):
         bounded = Door(num_waiting).predicted()
-        promise_size, steps = promise_module.head_size, forecast_module.MAX_STEPS
-        try:
-            promise_module.head_size = lambda _places: 10**9  # type: ignore[assignment]
-            forecast_module.MAX_STEPS = 10**9
+        with pytest.MonkeyPatch.context() as played_out:
+            played_out.setattr(promise_module, "head_size", lambda _places: 10**9)
+            played_out.setattr(forecast_module, "MAX_STEPS", 10**9)
             plain = Door(num_waiting).predicted()
-        finally:
-            promise_module.head_size, forecast_module.MAX_STEPS = promise_size, steps
         assert 0.95 <= bounded / plain <= 1.1
