@@ -32,10 +32,18 @@ def _locate(layer: Any, table: Any, head: Any, base: Any, skip: Any, count: Any,
     """Addresses of keys (from numbers[at] on), values and scales; a run nobody sees stands where its neighbour does."""
     size, width = layer.page_size, layer.pages.itemsize
     page_bytes = layer.pages.shape[1] * width
+    first, last = skip // LANES, (count - 1) // LANES
+    # A division takes as long as eight steps of a product: one a block, and from run to run a step.
+    place = base // size
+    offset = base - place * size + first * LANES
+    while offset >= size:
+        place, offset = place + 1, offset - size
     for run in range(RUNS):
-        position = base + min(max(run, skip // LANES), (count - 1) // LANES) * LANES
-        start = layer.pages.ctypes.data + np.int64(table[position // size]) * page_bytes
-        offset = position % size
+        if first < run <= last:
+            offset += LANES
+            if offset == size:
+                place, offset = place + 1, 0
+        start = layer.pages.ctypes.data + np.int64(table[place]) * page_bytes
         part = head * layer.head_step
         numbers[at + run] = start + (layer.keys_at + part + offset * layer.key_pair) * width
         numbers[at + places.VALUES + run] = start + (layer.values_at + part + offset * layer.head_dim) * width
