@@ -12,7 +12,7 @@ from tidemill.models.spec import load_spec
 from tidemill.runner.loading import load_runner
 from tidemill.scheduler.batch import Batch, NewSequence, ScheduledSequence
 
-BLOCK_SIZE = 32
+BLOCK_SIZE = CacheSettings().block_size
 GREEDY = SamplingParams(seed=0, temperature=0.0, ignore_eos=True)
 
 
@@ -28,7 +28,8 @@ class Prompt:
 class Decode:
     """Steps of one token for each of `num_sequences` that have `context` tokens already.
 
-    The context's keys and values are whatever is in the cache: what a step takes does not depend on them.
+    The context's keys and values are whatever is in the cache: what a step takes does not depend on them, as long as
+    something was written there. (Memory that never was is one page of zeros to the system, and is read from a cache.)
     """
 
     num_sequences: int
@@ -52,6 +53,8 @@ class Stepper:
             model_id=0,
             progress=lambda *_: None,
         )
+        for part in (*loaded.kv.keys, *loaded.kv.values, *loaded.kv.key_scales, *loaded.kv.value_scales):
+            part.fill_(1)
         self.info, self.layout, self.runner = loaded.info, loaded.layout, loaded.runner
         self._step = 0
         self._sequence = 0
@@ -96,7 +99,8 @@ class Stepper:
         for index, start, count, samples in rows:
             needed = -(-(start + count) // BLOCK_SIZE)
             assert needed <= each, "the cache is too small for this"
-            table = range(1 + index * each, 1 + index * each + needed)
+            # As of sequences that grew side by side, each of whose blocks lies among those of the others.
+            table = range(1 + index, 1 + index + needed * len(sequences), len(sequences))
             scheduled.append(
                 ScheduledSequence(sequences[index].sequence_id, start, count, (list(table),), samples=samples)
             )

@@ -14,6 +14,7 @@ from tidemill.core.clock import Clock, monotonic
 from tidemill.core.engine_facts import EngineFacts
 from tidemill.core.errors import ConfigurationError
 from tidemill.core.kv_cache import KVCacheLayout
+from tidemill.kernels.kv_tensors import KVTensors
 from tidemill.models.spec import ModelSpec
 from tidemill.runner.cache_sizing import MemoryBudget, size_cache
 from tidemill.runner.devices import Compute, choose_device, cpu_flags
@@ -35,6 +36,7 @@ class LoadedRunner:
     """A runner, the cache it computes in, and what is to be said about both."""
 
     runner: ModelRunner
+    kv: KVTensors
     layout: KVCacheLayout
     info: EngineFacts
 
@@ -82,9 +84,10 @@ def load_runner(
         requested_bytes=cache.kv_cache_memory,
     )
     layout = layout_of(prepared.shape, num_blocks)
+    kv = allocate_cache(layout, spec, compute)
     runner = ModelRunner(
         prepared.weights.decoder,
-        allocate_cache(layout, spec, compute),
+        kv,
         layout,
         model_id=model_id,
         vocab_size=spec.vocab_size,
@@ -95,7 +98,7 @@ def load_runner(
         draw=prepared.draw,
     )
     progress(prepared.stage, 1.0)
-    return LoadedRunner(runner, layout, _facts(spec, prepared, layout, max_model_len))
+    return LoadedRunner(runner, kv, layout, _facts(spec, prepared, layout, max_model_len))
 
 
 def _facts(spec: ModelSpec, prepared: PreparedModel, layout: KVCacheLayout, max_model_len: int) -> EngineFacts:
