@@ -143,7 +143,7 @@ def test_neither_threads_nor_the_share_of_work_change_a_bit(dtype: torch.dtype, 
         assert (work.folds.size > 0) == (threads > 0)
         out = np.empty((21, 3 * 64), np.float32)
         attention.paged_attention(
-            q.numpy(), layer, step.block_tables.numpy(), work.items, work.folds, work.partials, work.spaces,
+            q.numpy(), layer, step.block_tables.numpy(), work.items, work.folds, work.partials, work.turns, work.spaces,
             window or 0, np.float32(0.125), out,
         )  # fmt: skip
         results.append(out)
@@ -153,7 +153,7 @@ def test_neither_threads_nor_the_share_of_work_change_a_bit(dtype: torch.dtype, 
     out = np.empty((9, 3 * 64), np.float32)
     attention.paged_attention(
         q[[0] + [20] * 8].numpy(), layer, one_by_one.block_tables.numpy(), undivided.items, undivided.folds,
-        undivided.partials, undivided.spaces, window or 0, np.float32(0.125), out,
+        undivided.partials, undivided.turns, undivided.spaces, window or 0, np.float32(0.125), out,
     )  # fmt: skip
     for result in results:
         assert np.array_equal(result, results[0])

@@ -19,7 +19,7 @@ from tidemill.kernels.cpu.block_search import find_block, padded_width, pair_of
 from tidemill.kernels.cpu.element import exp_nonpositive, rounded
 from tidemill.kernels.cpu.load_query import load_query
 from tidemill.kernels.cpu.numba_setup import INSIDE
-from tidemill.kernels.cpu.turns import address, take
+from tidemill.kernels.cpu.turns import address, take_near
 from tidemill.kernels.cpu.weigh_block import weigh_block
 
 CACHED = numba_setup.configure()
@@ -233,14 +233,15 @@ def attend(
     scale: Any,
     out: Any,
 ) -> Any:
-    """Take items, whose counter is at address `turn`, until there are none; returns how many it was.
+    """Take items, whose counters are from address `turn` on, until there are none; returns how many it was.
 
     Everything else is as `paged_attention` takes it; `thread` says whose scratch to use.
     """
+    threads = spaces.numbers.shape[0]
     group = q.shape[1] // (layer.kv_heads * layer.head_dim)
     space = Space(spaces.numbers[thread], spaces.floats[thread], spaces.cells[thread], spaces.scales[thread])
     count = 0
-    taken = take(turn)
+    taken = take_near(turn, thread, threads, items.shape[0])
     while taken < items.shape[0]:
         tile = _tile(items[taken], layer, window, group)
         parts = _parts(tile.rows, layer)
@@ -250,7 +251,7 @@ def attend(
         else:
             _keep(space.floats, at, parts, partials[items[taken, 5]])
         count += 1
-        taken = take(turn)
+        taken = take_near(turn, thread, threads, items.shape[0])
     return count
 
 
@@ -273,22 +274,22 @@ def paged_attention(
     items: Any,
     folds: Any,
     partials: Any,
+    turns: Any,
     spaces: Any,
     window: Any,
     scale: Any,
     out: Any,
 ) -> None:
-    """Attention of every tile in `items`; threads take them in turn, one whenever one is done.
+    """Attention of every tile in `items`; each thread has a part of them, and helps the others when that is done.
 
     q (rows, heads * head_dim) float32; out the same shape, float32 or bf16 bits; tables (seqs, pages_each) int32; items
     (count, 7) int64 of sequence, key-value head, first row, number of queries, position of the first, and for an item
     that meets one partition only, its place in `partials` and the partition (else -1); folds (count, 7) int64 likewise,
-    but the last two are the first place and how many there are; spaces as Space, with a row for each thread, and one
-    number more in the first, the counter; window 0 is none.
+    but the last two are the first place and how many there are; turns (threads, 8) int64, the counters, which may hold
+    anything; spaces as Space, with a row for each thread; window 0 is none.
     """
-    counter = spaces.numbers[0, places.BOUNDS + 2 * ROWS :]
-    counter[0] = 0
+    turns[:, 0] = 0
     for thread in prange(spaces.numbers.shape[0]):
-        attend(q, layer, tables, items, address(counter), partials, spaces, np.int64(thread), window, scale, out)
+        attend(q, layer, tables, items, address(turns), partials, spaces, np.int64(thread), window, scale, out)
     for i in range(folds.shape[0]):
         fold_partials(q, layer, folds[i], partials, window, out)

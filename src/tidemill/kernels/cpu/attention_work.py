@@ -25,6 +25,7 @@ class AttentionWork:
     items: Array
     folds: Array
     partials: Array
+    turns: Array
     spaces: Space
 
 
@@ -42,11 +43,13 @@ def share_out(batch: AttentionBatch, layer: PagedLayer, group: int, threads: int
         folds, num_places = np.empty((0, 6), dtype=np.int64), 0
     rows = -(-min(queries, int(tiles[:, 2].max(initial=1))) * group // ROWS) * ROWS
     width = -(-layer.head_dim // LANES) * LANES
+    workers = max(1, min(threads, len(items) * heads))
     return AttentionWork(
         items=_for_heads(items, heads, num_places),
         folds=_for_heads(folds, heads, num_places),
         partials=np.empty((num_places * heads, rows * (STATE + width)), dtype=np.float32),
-        spaces=_spaces(max(1, min(threads, len(items) * heads)), rows, width, layer),
+        turns=_lines(workers, 1, np.dtype(np.int64)),
+        spaces=_spaces(workers, rows, width, layer),
     )
 
 
@@ -88,7 +91,7 @@ def _spaces(threads: int, rows: int, width: int, layer: PagedLayer) -> Space:
     floats = -(-rows * depth // LANES) * LANES + rows * (WEIGHT_BYTES // 4 + 2 * (STATE + width))
     cells = (depth * pair + width) * KEY_BLOCK
     return Space(
-        numbers=_lines(threads, places.BOUNDS + 2 * ROWS + 1, np.dtype(np.int64)),
+        numbers=_lines(threads, places.BOUNDS + 2 * ROWS, np.dtype(np.int64)),
         floats=_lines(threads, floats, np.dtype(np.float32)),
         cells=_lines(threads, cells, layer.pages.dtype),
         scales=_lines(threads, 2 * KEY_BLOCK, np.dtype(np.uint16)),

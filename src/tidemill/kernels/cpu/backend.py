@@ -199,6 +199,7 @@ class NumbaBackend:
             work.items,
             work.folds,
             work.partials,
+            work.turns,
             work.spaces,
             plan.batch.window or 0,
             np.float32(scale),
