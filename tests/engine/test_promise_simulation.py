@@ -2,10 +2,11 @@
 
 import random
 import statistics
+from dataclasses import replace
 
 import pytest
 
-from tests.fakes.promise_rig import Answer, Arrival, PromiseRig, percentile, poisson
+from tests.fakes.promise_rig import Answer, Arrival, PromiseRig, Truth, percentile, poisson
 from tidemill.config.settings import SchedulerSettings, SloSettings
 
 TTFT, TPOT = 2.0, 0.15
@@ -100,6 +101,26 @@ def test_a_flooding_key_does_not_slow_a_quiet_one(on_overload: str) -> None:
         return percentile((answer.ttft_seconds for answer in own if not answer.is_refused), 0.95)
 
     assert p95(*load(5.0, seconds, 1, "flood")) <= 1.3 * p95()
+
+
+def test_a_flood_that_begins_while_the_quiet_key_pauses_owes_as_much_as_any() -> None:
+    """By then the quiet one has been served a lot, with nobody beside it: that is no debt to somebody new."""
+    slow = Truth(weights_seconds=0.026, row_seconds=0.0027, kv_token_seconds=9e-7)
+    slo = SloSettings(slo_ttft_seconds=4.0, slo_tpot_seconds=0.4)
+    answers = PromiseRig(slo=slo, truth=slow).serve(
+        [
+            *load(0.25, 400.0, 6, "quiet"),
+            *(replace(arrival, seconds=arrival.seconds + 320.0) for arrival in load(2.0, 80.0, 100, "flood")),
+        ]
+    )
+    own = [answer for answer in answers if answer.arrival.tenant == "quiet"]
+    served = [answer for answer in own if not answer.is_refused]
+    assert len(served) >= 0.95 * len(own)
+    alone, beside = (
+        percentile((a.ttft_seconds for a in served if (a.arrival.seconds >= 320.0) == is_beside), 0.95)
+        for is_beside in (False, True)
+    )
+    assert beside <= 1.3 * alone
 
 
 def test_predictions_hold_on_a_load_nobody_fitted() -> None:

@@ -48,6 +48,43 @@ def test_a_pause_is_worth_a_bounded_credit() -> None:
     assert shares.is_in_debt("b"), "a newcomer cannot claim all that it never asked for"
 
 
+def test_who_finds_nobody_here_has_no_credit() -> None:
+    shares = FairShare(quantum=10)
+    shares.join("old", 0.0)
+    shares.charge("old", 1_000_000)
+    shares.leave("old", 1.0)
+    shares.join("new", 2.0)
+    shares.join("old", 3.0)
+    assert not shares.is_in_debt("old"), "what it had before, nobody else wanted"
+    shares.charge("new", 11)
+    assert shares.is_in_debt("new")
+
+
+def test_who_comes_back_to_an_idle_machine_has_no_credit_either() -> None:
+    shares = FairShare(quantum=10)
+    for tenant in ("a", "b"):
+        shares.join(tenant, 0.0)
+    shares.charge("a", 1_000)
+    for tenant in ("a", "b"):
+        shares.leave(tenant, 1.0)
+    shares.join("b", 2.0)
+    shares.join("a", 2.0)
+    assert not shares.is_in_debt("a")
+
+
+def test_somebody_nobody_knows_has_a_smaller_credit_than_who_comes_back() -> None:
+    first, back = FairShare(quantum=10), FairShare(quantum=10)
+    back.join("b", 0.0)
+    back.leave("b", 0.0)
+    for shares in (first, back):
+        shares.join("a", 1.0)
+        shares.charge("a", 1_000)
+        shares.join("b", 2.0)
+        shares.charge("b", 20 + 11)
+    assert first.is_in_debt("b")
+    assert not back.is_in_debt("b")
+
+
 def test_leaving_and_coming_back_gains_nothing() -> None:
     shares = FairShare(quantum=10)
     shares.join("a", 0.0)

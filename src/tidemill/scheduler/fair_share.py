@@ -1,7 +1,8 @@
 """Fairness between tenants: tokens served to each, as virtual time. Owns no queue.
 
 A tenant that comes back after a pause starts a little before those that were served meanwhile, so that a quiet one goes
-first, yet cannot save up more than that (start-time fair queueing; Goyal, Vin and Cheng 1996, with a bounded credit).
+first, yet cannot save up more than that; who finds nobody here starts where the one that was served most has got to
+(start-time fair queueing; Goyal, Vin and Cheng 1996, with a bounded credit).
 """
 
 import heapq
@@ -14,6 +15,8 @@ SEEN_SECONDS = 60.0
 
 _CREDIT_QUANTA = 8
 """How far behind the others a tenant may start that comes back after a pause: a few requests, not a flood."""
+_FIRST_CREDIT_QUANTA = 2
+"""The same for one that nobody knows: enough to go before a flood, and soon spent if it is one itself."""
 
 
 @dataclass(slots=True)
@@ -29,16 +32,20 @@ class FairShare:
     def __init__(self, quantum: int) -> None:
         self._quantum = quantum
         self._tenants: dict[str, _Tenant] = {}
+        self._most_served = 0.0
+        """What any tenant ever got to: where an idle machine goes on."""
 
     def join(self, tenant: str, now: float) -> None:
         """One more sequence of `tenant` is here."""
         known = self._tenants.get(tenant)
+        quanta = _FIRST_CREDIT_QUANTA if known is None else _CREDIT_QUANTA
         if known is None:
             known = self._tenants[tenant] = _Tenant(served=-math.inf)
         if known.num_sequences == 0:
             self._forget_old(now, tenant)
             floor = self._floor()
-            known.served = max(known.served, self._returning(floor))
+            start = self._most_served if floor is None else floor - quanta * self._quantum
+            known.served = max(known.served, start)
         known.num_sequences += 1
         known.last_seen = now
 
@@ -56,7 +63,9 @@ class FairShare:
 
     def charge(self, tenant: str, num_tokens: int) -> None:
         """`num_tokens` were computed for `tenant`."""
-        self._tenants[tenant].served += num_tokens
+        known = self._tenants[tenant]
+        known.served += num_tokens
+        self._most_served = max(self._most_served, known.served)
 
     def is_in_debt(self, tenant: str) -> bool:
         """Whether `tenant` has been served a quantum more than the one that was served least of those here."""
@@ -90,7 +99,9 @@ class FairShare:
             return frozenset()
         floor = self._floor()
         standing = {
-            name: known.served if known.num_sequences or floor is None else max(known.served, self._returning(floor))
+            name: known.served
+            if known.num_sequences or floor is None
+            else max(known.served, floor - _CREDIT_QUANTA * self._quantum)
             for name, known in self._tenants.items()
             if known.num_sequences or now - known.last_seen < SEEN_SECONDS
         }
@@ -110,10 +121,6 @@ class FairShare:
             for name, known in self._tenants.items()
             if name != tenant
         )
-
-    def _returning(self, floor: float | None) -> float:
-        """Where a tenant starts that comes back, those that are here having been served `floor` at least."""
-        return 0.0 if floor is None else floor - _CREDIT_QUANTA * self._quantum
 
     def _floor(self) -> float | None:
         return min((known.served for known in self._tenants.values() if known.num_sequences), default=None)
