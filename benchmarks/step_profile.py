@@ -14,6 +14,7 @@ import socket
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from tidemill.engine.core.channel import SocketChannel
 from tidemill.engine.core.heartbeat import Pulse
 from tidemill.engine.core.loop import EngineLoop
 from tidemill.engine.protocol import Abort, Boot, Submit, encode_frame
+from tidemill.scheduler.batch import Batch, Runner, ScheduledSequence, StepHandle
 
 GREEDY = SamplingParams(seed=0, temperature=0.0, ignore_eos=True)
 SAMPLED = SamplingParams(temperature=0.8, top_p=0.95, top_k=50, seed=1, ignore_eos=True)
@@ -79,6 +81,19 @@ def take_no_layers_together() -> None:
 FRAMES_AT_ONCE = 8
 
 
+class Watched:
+    """A runner that remembers which sequences were in its last step."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self.last: Sequence[ScheduledSequence] = ()
+
+    def launch(self, batch: Batch) -> StepHandle:
+        """As the runner's."""
+        self.last = batch.sequences
+        return self._runner.launch(batch)
+
+
 class Engine:
     """The engine's loop on one end of a socket pair, ourselves on the other, turn by turn."""
 
@@ -89,8 +104,9 @@ class Engine:
         boot = Boot(epoch=1, settings=settings, model_folder=str(folder), eos_token_ids=())
         engine = assemble(boot, lambda *_: None, monotonic, on_layer=lambda: None)
         self.info = engine.info
+        self._runner = Watched(engine.runner)
         self._loop = EngineLoop(
-            engine.scheduler, engine.runner, SocketChannel(theirs), epoch=1, eos_token_ids=frozenset(),
+            engine.scheduler, self._runner, SocketChannel(theirs), epoch=1, eos_token_ids=frozenset(),
             pulse=Pulse(monotonic), clock=monotonic,
         )  # fmt: skip
         self._ids = itertools.count()
@@ -119,20 +135,27 @@ class Engine:
                 pass
         return took
 
+    def decode_only(self, num_streams: int) -> float:
+        """Turn until a step holds a token of each of `num_streams` and no prompt; the mean context they have then."""
+        while len(self._runner.last) < num_streams or any(each.num_tokens > 1 for each in self._runner.last):
+            self.turn()
+        return statistics.mean(each.start + 1 for each in self._runner.last)
+
     def abort(self, ids: list[int]) -> None:
         """End the sequences."""
         self._socket.send(encode_frame(Abort(sequence_ids=tuple(ids))))
         self.turn()
+        self._runner.last = ()
 
 
 def profile(
     engine: Engine, clock: PartClock, gauge: peaks.Gauge, num_streams: int, context: int, steps: int, *, sampled: bool
 ) -> Any:
     """Milliseconds by part of a decode step."""
-    prompt_turns = -(-num_streams * context // 512) + num_streams + 4
-    ids = engine.submit(num_streams, context, prompt_turns + steps + 8, SAMPLED if sampled else GREEDY)
-    for _ in range(prompt_turns):
-        engine.turn()
+    # Those whose prompts are first go on while the others' are computed.
+    most_turns = 2 * -(-num_streams * context // 512) + num_streams
+    ids = engine.submit(num_streams, context, most_turns + steps + 8, SAMPLED if sampled else GREEDY)
+    mean_context = engine.decode_only(num_streams)
     reads_before = gauge.bytes_per_second()
     clock.clear()
     seconds = [engine.turn() for _ in range(steps)]
@@ -141,6 +164,7 @@ def profile(
     total = sum(parts.values())
     kernels = ("product", "attention", "norms", "rotary", "silu", "layers")
     return {
+        "mean_context": round(mean_context),
         "step_ms_median": round(statistics.median(seconds) * 1e3, 3),
         "step_ms_mean": round(total, 3),
         "machine_read_gb_per_second": [round(reads_before / 1e9, 1), round(gauge.bytes_per_second() / 1e9, 1)],
