@@ -244,6 +244,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("docs/figures"))
     options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
     rules = {path.name: path.read_text() for path in (generate.HERE / "prometheus").glob("*.rules.yml")}
     flags = ("--slo-profile", "relaxed")
     with tempfile.TemporaryDirectory() as folder:
