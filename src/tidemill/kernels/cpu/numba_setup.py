@@ -33,8 +33,11 @@ def has_compiled() -> bool:
 
 
 def _sources_digest() -> str:
-    """Numba renews a kernel when its own file changes, but not when a file it calls into does: so all files count."""
-    digest = hashlib.sha256()
+    """Numba renews a kernel when its own file changes, but not when a file it calls into does: so all files count.
+
+    So does where they are, as Numba keeps kernels by it: of another copy's, nothing would be found.
+    """
+    digest = hashlib.sha256(str(Path(__file__).parent).encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
