@@ -230,6 +230,11 @@ class Stage:
         self.scheduler.update(batch, StepResult(batch.step, results))
         return {s.sequence_id: s.num_tokens for s in batch.sequences}
 
+    def knows(self, tenant: str) -> None:
+        """`tenant` was here before, and has the credit of one that comes back."""
+        self.scheduler._shares.join(tenant, self.clock())
+        self.scheduler._shares.leave(tenant, self.clock())
+
     def flood(self, num: int, tpot: float | None = 0.5, *, ttft: float | None = None) -> set[int]:
         """`num` streams of a tenant that has had far more than anybody else."""
         ids = {self.add("flood", 10, tpot, ttft=ttft) for _ in range(num)}

@@ -72,9 +72,10 @@ def quiet_beside_streams(stage: Stage) -> int:
 
 
 def quiet_behind_its_own(stage: Stage) -> int:
+    stage.knows("quiet")
     stage.flood(6)
-    stage.add("quiet", 200)
-    return stage.add("quiet", 250)
+    stage.add("quiet", 300)
+    return stage.add("quiet", 300)
 
 
 def quiet_with_streams_of_its_own(stage: Stage) -> int:

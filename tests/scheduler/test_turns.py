@@ -50,8 +50,9 @@ def test_streams_that_were_promised_no_time_per_token_do_not_sit_out_twice_in_a_
 
 def test_nobody_sits_out_for_a_less_urgent_prompt() -> None:
     stage = Stage()
+    stage.knows("quiet")
     flood = stage.flood(6)
-    for _ in range(10):  # less than its credit
+    for _ in range(20):
         stage.add("quiet", 50, max_new_tokens=1, priority=9)
         assert flood <= set(stage.step())
 

@@ -30,7 +30,7 @@ class AttentionWork:
 
 
 def share_out(batch: AttentionBatch, layer: PagedLayer, group: int, threads: int) -> AttentionWork:
-    """Cut a step into items, the dearest first so that threads end together."""
+    """Cut a step into items, the dearest first: what is left to help others with at the end is small."""
     queries = max(1, TILE_ROWS // group)
     tiles = _tiles(batch, queries)
     heads = layer.kv_heads
