@@ -6,7 +6,7 @@ the share of it holds on a machine whose neighbours come and go; PyTorch's own a
 
 import argparse
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,12 @@ import torch
 
 from benchmarks.machine import describe, write
 from benchmarks.peaks import Gauge, aligned_bytes, best_seconds
+from tidemill.config.settings import CacheSettings
 from tidemill.core.kv_cache import KVCacheGroup, KVCacheLayout
 from tidemill.kernels.attention_batch import AttentionBatch
 from tidemill.kernels.cpu.backend import NumbaBackend
 from tidemill.kernels.kv_tensors import KVTensors, block_bytes
 
-PAGE = 16
 CPU = torch.device("cpu")
 ARENA_BYTES = 600 * 2**20
 """Layers are added until a pass over all of them is far more than any cache holds."""
@@ -28,11 +28,12 @@ DTYPES = {"bf16": torch.bfloat16, "int8": torch.int8}
 
 @dataclass(frozen=True)
 class Shape:
-    """Heads of queries, heads of keys and values, and the size of one."""
+    """Heads of queries, heads of keys and values, the size of one, and positions in a block of the cache."""
 
     heads: int
     kv_heads: int
     head_dim: int
+    block_size: int = CacheSettings().block_size
 
     def __str__(self) -> str:
         return f"{self.heads}/{self.kv_heads} heads of {self.head_dim}"
@@ -43,9 +44,9 @@ DECODES = ((1, 256), (8, 256), (32, 256), (32, 255), (1, 2000), (8, 2000), (32, 
 PROMPTS = ((842, 0), (512, 0), (512, 1000), (512, 2000))
 
 
-def make_step(lens: list[int], contexts: list[int], pages: torch.Tensor) -> AttentionBatch:
+def make_step(lens: list[int], contexts: list[int], pages: torch.Tensor, block_size: int) -> AttentionBatch:
     """A step of sequences whose pages are scattered over the arena."""
-    widest = -(-max(contexts) // PAGE)
+    widest = -(-max(contexts) // block_size)
     rows = sum(lens)
     return AttentionBatch(
         num_rows=rows,
@@ -54,7 +55,7 @@ def make_step(lens: list[int], contexts: list[int], pages: torch.Tensor) -> Atte
         context_lens=torch.tensor(contexts).int(),
         block_tables=pages[: len(lens) * widest].view(len(lens), widest).int(),
         slot_mapping=torch.zeros(rows, dtype=torch.int64),
-        block_size=PAGE,
+        block_size=block_size,
         window=None,
         query_lens=tuple(lens),
         context_lens_list=tuple(contexts),
@@ -64,10 +65,10 @@ def make_step(lens: list[int], contexts: list[int], pages: torch.Tensor) -> Atte
 def make_arena(shape: Shape, dtype: torch.dtype, positions: int) -> KVTensors:
     """Random keys and values for `positions` positions."""
     sizes: dict[str, Any] = {"num_kv_heads": shape.kv_heads, "head_dim": shape.head_dim, "dtype": dtype}
-    blocks = positions // PAGE + 1
-    one = block_bytes(layers_per_group=1, block_size=PAGE, **sizes)
+    blocks = positions // shape.block_size + 1
+    one = block_bytes(layers_per_group=1, block_size=shape.block_size, **sizes)
     layers = max(1, min(16, ARENA_BYTES // (one * blocks)))
-    layout = KVCacheLayout(blocks, PAGE, one * layers, (KVCacheGroup(tuple(range(layers)), None),))
+    layout = KVCacheLayout(blocks, shape.block_size, one * layers, (KVCacheGroup(tuple(range(layers)), None),))
     kv = KVTensors.allocate(layout, device=CPU, **sizes)
     pattern = torch.randn(2**20, generator=torch.Generator().manual_seed(0))
     numbers = (pattern * 40).clamp(-127, 127).to(dtype) if dtype == torch.int8 else pattern.to(dtype)
@@ -84,10 +85,11 @@ def layer_seconds(
     backend: NumbaBackend, shape: Shape, dtype: torch.dtype, lens: list[int], contexts: list[int]
 ) -> float:
     """Seconds of one layer's attention, its plan included once a step as a model would have it."""
-    positions = len(lens) * -(-max(contexts) // PAGE) * PAGE
+    size = shape.block_size
+    positions = len(lens) * -(-max(contexts) // size) * size
     kv = make_arena(shape, dtype, positions)
-    pages = 1 + torch.randperm(positions // PAGE, generator=torch.Generator().manual_seed(1))
-    step = make_step(lens, contexts, pages)
+    pages = 1 + torch.randperm(positions // size, generator=torch.Generator().manual_seed(1))
+    step = make_step(lens, contexts, pages, size)
     q = torch.randn(sum(lens), shape.heads * shape.head_dim)
     layers = backend.bind(kv)
 
@@ -132,6 +134,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--shapes", nargs="*", default=["1B"], choices=SHAPES)
+    parser.add_argument("--block-size", type=int, default=CacheSettings().block_size)
     options = parser.parse_args()
     backend = NumbaBackend()
     started = time.perf_counter()
@@ -139,7 +142,7 @@ def main() -> None:
     compiled = time.perf_counter() - started
     gauge = Gauge(aligned_bytes(256 * 2**20))
     results: dict[str, Any] = {}
-    for shape in (SHAPES[name] for name in options.shapes):
+    for shape in (replace(SHAPES[name], block_size=options.block_size) for name in options.shapes):
         prompts = []
         for rows, before in PROMPTS:
             row: dict[str, Any] = {"rows": rows, "context_before": before}
