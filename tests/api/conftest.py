@@ -11,7 +11,7 @@ import pytest
 from tests.fakes.backend import FakeBackend
 from tests.fakes.serving import Serving, serving
 from tidemill.api.app import create_app
-from tidemill.api.edge import Edge
+from tidemill.api.edge import Edge, OnRefusal
 from tidemill.api.keys import ApiKeys
 from tidemill.config.settings import ServerSettings
 from tidemill.core.clock import VirtualClock
@@ -22,7 +22,7 @@ NOW = 1_800_000_000.0
 def make_app(
     backend: FakeBackend,
     *keys: str,
-    on_refusal: Callable[[str], None] = lambda _: None,
+    on_refusal: OnRefusal = lambda *_: None,
     on_end: Callable[[str | None], None] = lambda _: None,
     footprint_in_answers: bool = False,
     **settings: Any,
@@ -62,7 +62,7 @@ Serve = Callable[..., contextlib.AbstractAsyncContextManager[Serving]]
 @pytest.fixture
 def serve(backend: FakeBackend) -> Serve:
     def start(
-        *keys: str, on_refusal: Callable[[str], None] = lambda _: None, **settings: Any
+        *keys: str, on_refusal: OnRefusal = lambda *_: None, **settings: Any
     ) -> contextlib.AbstractAsyncContextManager[Serving]:
         limits = ServerSettings(port=0, **settings)
         return serving(make_app(backend, *keys, on_refusal=on_refusal, **settings), limits)

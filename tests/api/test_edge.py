@@ -14,6 +14,7 @@ from tidemill.api.keys import ApiKeys
 from tidemill.api.origin import is_loopback
 from tidemill.core.backend import BackendState
 from tidemill.core.errors import AuthenticationError, ConfigurationError, EngineFailedError, OverloadedError
+from tidemill.core.objectives import Objectives
 
 KEY, OTHER = "sk-first-key-123", "sk-second-key-45"
 ROUTES = [
@@ -231,7 +232,7 @@ async def test_what_is_not_there_is_a_typed_error(
 async def test_every_request_that_the_engine_never_took_is_counted_once(backend: FakeBackend) -> None:
     refused: list[str] = []
     body = {"model": "tiny", "prompt": "x"}
-    async with client_of(make_app(backend, KEY, on_refusal=refused.append)) as client:
+    async with client_of(make_app(backend, KEY, on_refusal=lambda error, _: refused.append(error))) as client:
         await client.post("/v1/completions", json=body)
         client.headers["authorization"] = f"Bearer {KEY}"
         await client.get("/nope")
@@ -263,13 +264,34 @@ async def test_what_fails_after_it_was_taken_is_no_refusal(backend: FakeBackend,
     refused: list[str] = []
     ended: list[str | None] = []
     body = {"model": "tiny", "prompt": "x", "stream": stream}
-    async with client_of(make_app(backend, on_refusal=refused.append, on_end=ended.append)) as client:
+    async with client_of(
+        make_app(backend, on_refusal=lambda error, _: refused.append(error), on_end=ended.append)
+    ) as client:
         await client.post("/v1/completions", json=body)
         backend.failure = EngineFailedError("Died.")
         await client.post("/v1/completions", json=body)
         await client.post("/v1/completions", json={**body, "prompt": 1})
     assert len(refused) == 1, "only the malformed one"
     assert ended == [None, "EngineFailedError"]
+
+
+async def test_a_refusal_tells_what_was_asked_for_if_tokens_were(backend: FakeBackend) -> None:
+    refused: list[tuple[str, Objectives | None]] = []
+    hasty = {"x-slo-ttft-ms": "250"}
+    chat = {"model": "tiny", "messages": [{"role": "user", "content": "x"}]}
+    backend.state = BackendState.STARTING
+    async with client_of(make_app(backend, on_refusal=lambda *told: refused.append(told))) as client:
+        await client.get("/v1/models", headers=hasty)
+        await client.post("/api/show", json={"model": "tiny"})
+        assert [asked for _, asked in refused] == [None, None]
+        for path, body in (
+            ("/v1/completions", {"model": "tiny", "prompt": "x"}),
+            ("/v1/chat/completions", chat),
+            ("/api/generate", {"model": "tiny", "prompt": "x"}),
+            ("/api/chat", chat),
+        ):
+            assert (await client.post(path, json=body, headers=hasty)).status_code == 503
+            assert refused[-1] == ("UnavailableError", Objectives(ttft_seconds=0.25)), path
 
 
 async def test_ready_tells_the_state(client: httpx.AsyncClient, backend: FakeBackend) -> None:

@@ -299,7 +299,9 @@ async def test_a_refusal_below_the_application_has_an_id_one_log_line_and_one_co
 ) -> None:
     refused: list[str] = []
     with caplog.at_level(logging.DEBUG, "tidemill.access"):
-        async with serve(on_refusal=refused.append, header_timeout_seconds=0.1, max_header_bytes=2048) as server:
+        async with serve(
+            on_refusal=lambda error, _: refused.append(error), header_timeout_seconds=0.1, max_header_bytes=2048
+        ) as server:
             head, _, body = (await server.raw(sent)).partition(b"\r\n\r\n")
     assert status_of(head) == status
     assert json.loads(body)["error"]["code"] == "bad_http_request"
@@ -315,11 +317,29 @@ async def test_a_refusal_below_the_application_has_an_id_one_log_line_and_one_co
     assert refused == ["BadHttpError"]
 
 
+async def test_a_refusal_below_the_application_has_the_form_of_the_route(serve: Serve) -> None:
+    async with serve(max_header_bytes=2048) as server:
+        for head in (b"x: " + b"y" * 5000, b"transfer-encoding: chunked\r\n\r\nxx", b"no colon"):
+            answer = await server.raw(b"POST /api/chat HTTP/1.1\r\nhost: localhost\r\n" + head + b"\r\n\r\n")
+            assert status_of(answer) in (400, 431)
+            assert isinstance(json.loads(answer.partition(b"\r\n\r\n")[2])["error"], str)
+
+
+async def test_two_hosts_are_one_too_many(serve: Serve) -> None:
+    async with serve() as server:
+        for second in (b"localhost", b"evil.example"):
+            answer = await server.raw(
+                b"GET /v1/models HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nhost: " + second + b"\r\n\r\n"
+            )
+            assert answer.startswith(b"HTTP/1.1 400 ")
+            assert b"'Host' is there 2 times" in answer
+
+
 async def test_a_request_that_has_its_answer_gets_no_second_one(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     refused: list[str] = []
     late = LATE.replace(b"/v1/completions", b"/nope")
     with caplog.at_level(logging.DEBUG, "tidemill.access"):
-        async with serve(on_refusal=refused.append, header_timeout_seconds=0.1) as server:
+        async with serve(on_refusal=lambda error, _: refused.append(error), header_timeout_seconds=0.1) as server:
             answer = await server.raw(late)
     assert status_of(answer) == 404
     assert answer.count(b"HTTP/1.1") == 1

@@ -12,7 +12,7 @@ from tests.fakes.fake_engine import INFO
 from tidemill.config.settings import Settings, SloSettings
 from tidemill.core.backend import BackendState
 from tidemill.core.clock import VirtualClock
-from tidemill.core.errors import EngineFailedError, InvalidRequestError, OverloadedError, UnavailableError
+from tidemill.core.errors import EngineFailedError, InvalidRequestError, OverloadedError
 from tidemill.core.objectives import Objectives
 from tidemill.core.requests import GenerationRequest, SamplingParams, TextPrompt
 from tidemill.core.stats import PromiseOutcome, StepStats
@@ -306,10 +306,12 @@ def test_errors_are_counted_by_type_and_against_the_promise_where_they_are_the_s
     recorder.ended("EngineFailedError")
     recorder.ended("SlowReaderError")
     assert outcomes() == [1, 1, 0], "a slow reader has cut itself off"
-    recorder.refused("InvalidRequestError")
+    recorder.refused("InvalidRequestError", asks_for_tokens=True)
     assert outcomes() == [1, 1, 0], "a malformed request breaks no promise"
-    recorder.refused("OverloadedError")
-    recorder.refused("UnavailableError")
+    recorder.refused("UnavailableError", asks_for_tokens=False)
+    assert outcomes() == [1, 1, 0], "nor does a list of models that is not there yet"
+    recorder.refused("OverloadedError", asks_for_tokens=True)
+    recorder.refused("UnavailableError", asks_for_tokens=True)
     assert outcomes() == [1, 2, 1]
     recorder.ended("KeyError")
     assert outcomes() == [1, 3, 1]
@@ -317,20 +319,34 @@ def test_errors_are_counted_by_type_and_against_the_promise_where_they_are_the_s
     assert bench.value("tidemill_request_refusals_total", error="OverloadedError") == 1
 
 
-async def test_a_request_that_no_engine_was_ready_for_is_a_refusal_of_what_was_promised() -> None:
-    bench = Bench(refuse=UnavailableError("Loading."))
+def test_a_request_that_no_engine_was_ready_for_is_a_refusal_of_what_was_promised() -> None:
+    bench = Bench()
     promises = PromiseRecorder(bench.metrics, SloSettings(slo_profile="relaxed", slo_attainment_ratio=0.9))
-    bench.recorded = RecordedBackend(bench.backend, bench.metrics, bench.clock, on_unavailable=promises.unavailable)
-    with pytest.raises(UnavailableError):
-        await bench.run()
+    promises.unavailable(Objectives())
     assert bench.value("tidemill_slo_outcomes_total", objective="ttft", outcome="refused") == 1
     assert bench.value("tidemill_slo_outcomes_total", objective="deadline", outcome="refused") == 0
     assert bench.value("tidemill_slo_budget_ratio", objective="ttft") == pytest.approx(0.1)
     assert bench.value("tidemill_slo_budget_ratio", objective="availability") == pytest.approx(0.001)
-    bench.backend.refuse, bench.backend.failure = None, UnavailableError("Stopping.")
-    with pytest.raises(UnavailableError):
-        await bench.run()
-    assert bench.value("tidemill_slo_outcomes_total", objective="ttft", outcome="refused") == 1, "that one was taken"
+    promises.unavailable(Objectives(deadline_seconds=3.0))
+    assert bench.value("tidemill_slo_outcomes_total", objective="deadline", outcome="refused") == 1
+
+
+def test_a_request_for_tokens_while_no_engine_is_ready_counts_once_an_objective() -> None:
+    settings = Settings(slo=SloSettings(slo_profile="relaxed"))
+    instruments = Instruments(settings, engine_pid=lambda: None, clock=VirtualClock())
+    instruments.refused("UnavailableError", None)
+    instruments.refused("UnavailableError", Objectives())
+    instruments.refused("OverloadedError", Objectives())
+
+    def outcomes(objective: str) -> list[float | None]:
+        labels = {"model_name": instruments.model_name, "objective": objective}
+        return [
+            instruments.registry.get_sample_value("tidemill_slo_outcomes_total", {**labels, "outcome": outcome})
+            for outcome in ("met", "missed", "refused")
+        ]
+
+    assert outcomes("errors") == [0, 1, 1]
+    assert outcomes("ttft") == [0, 0, 1], "the engine's client tells of those that were too much for it"
 
 
 def test_time_is_counted_by_state_up_to_the_moment_of_asking() -> None:

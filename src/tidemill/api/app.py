@@ -8,7 +8,7 @@ from starlette.routing import Router
 from tidemill.api.body import BodyReader
 from tidemill.api.docs import Docs
 from tidemill.api.document import openapi_document
-from tidemill.api.edge import Edge
+from tidemill.api.edge import Edge, OnRefusal
 from tidemill.api.keys import ApiKeys
 from tidemill.api.ollama.routes import OllamaRoutes
 from tidemill.api.openai.routes import OpenAIRoutes
@@ -30,14 +30,15 @@ def create_app(
     clock: Clock,
     wall_clock: Clock,
     random: Random,
-    on_refusal: Callable[[str], None],
+    on_refusal: OnRefusal,
     on_end: Callable[[str | None], None],
     footprint_in_answers: bool = False,
 ) -> Edge:
     """The application over `backend`. `wall_clock` gives Unix seconds; `random` draws ids and seeds.
 
-    `on_refusal` is told the class of the error of every request that the backend never accepted; `on_end`, of every
-    one that it accepted and whose client stayed, the class of the error that it ended with, or None.
+    `on_refusal` is told the class of the error of every request that the backend never accepted, and what its answer
+    was to keep, or None if it asked for no tokens; `on_end`, of every one that it accepted and whose client stayed, the
+    class of the error that it ended with, or None.
 
     Without a key one may reach the greeting, the probes and the documentation, which tell nothing about anybody's
     requests; everything else, metrics too, needs one if there are keys.

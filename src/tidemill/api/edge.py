@@ -17,11 +17,13 @@ from tidemill.api.keys import ApiKeys
 from tidemill.api.origin import OriginGuard
 from tidemill.api.service import RequestFacts, Service
 from tidemill.core.errors import InvalidRequestError, MethodError, RouteNotFoundError, TidemillError
+from tidemill.core.objectives import Objectives
 
 log = logging.getLogger(__name__)
 access_log = logging.getLogger("tidemill.access")
 
 FACTS = "tidemill.facts"
+OnRefusal = Callable[[str, Objectives | None], None]
 _SANE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _PROBES = ("/live", "/ready", "/health")
 _CLIENT_GONE = 499
@@ -38,8 +40,9 @@ def facts_of(scope: MutableMapping[str, Any]) -> RequestFacts:
 class Edge:
     """Wraps the router. Paths in `open_paths`, and below those that end in '/', need no API key.
 
-    `on_refusal` is told the class of the error of every request that the engine never took; `on_end`, of every one that
-    it took and whose client stayed, the class of the error that it ended with, or None.
+    `on_refusal` is told the class of the error of every request that the engine never took, and what its answer was to
+    keep, or None if it asked for no tokens; `on_end`, of every one that it took and whose client stayed, the class of
+    the error that it ended with, or None.
     """
 
     def __init__(
@@ -50,7 +53,7 @@ class Edge:
         keys: ApiKeys,
         guard: OriginGuard,
         open_paths: frozenset[str],
-        on_refusal: Callable[[str], None],
+        on_refusal: OnRefusal,
         on_end: Callable[[str | None], None],
     ) -> None:
         self._router = router
@@ -85,11 +88,12 @@ class Edge:
         `scope` is that of a request which this application serves, or is about to: its one log line is written then.
         """
         name = type(error).__name__
-        self._on_refusal(name)
         if scope is not None:
             facts = self._begin(scope, Headers(scope=scope))
+            self._on_refusal(name, facts.asked)
             facts.refused_status, facts.error = status, name
             return facts.request_id
+        self._on_refusal(name, None)
         request_id = self._service.new_id()
         fields = {"status": status, "client": client, "request_id": request_id, "error": name}
         access_log.info("request", extra={"fields": {k: v for k, v in fields.items() if v is not None}})
@@ -105,7 +109,7 @@ class Edge:
     async def _serve(self, scope: Scope, headers: Headers, receive: Receive, reply: "_Reply") -> None:
         facts = facts_of(scope)
         try:
-            self._guard.check(headers.get("host"), headers.get("origin"))
+            self._guard.check(headers.getlist("host"), headers.getlist("origin"))
             if not self._is_open(scope["path"]):
                 caller = self._keys.authenticate(headers.get("authorization"))
                 facts.key, facts.cache_salt = caller.label, caller.cache_salt
@@ -133,7 +137,7 @@ class Edge:
         facts = facts_of(scope)
         facts.error = facts.error or type(error).__name__
         if facts.num_prompt_tokens is None and facts.refused_status is None:
-            self._on_refusal(type(error).__name__)
+            self._on_refusal(type(error).__name__, facts.asked)
         response = Response(
             error_body(error, scope["path"]),
             status_of(error),

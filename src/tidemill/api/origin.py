@@ -5,9 +5,10 @@ bound to loopback, the Host header must name loopback, and an Origin, which only
 """
 
 import ipaddress
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from tidemill.core.errors import ForbiddenError
+from tidemill.core.errors import ForbiddenError, InvalidRequestError
 
 
 def is_loopback(host: str) -> bool:
@@ -23,22 +24,27 @@ def is_loopback(host: str) -> bool:
 
 
 class OriginGuard:
-    """Refuses foreign Host and Origin headers while bound to loopback; beyond it the API key is the guard."""
+    """Refuses foreign Host and Origin headers while bound to loopback; beyond it the API key is the guard.
+
+    Two Host headers are refused anywhere, as RFC 9112 (3.2) has it: a proxy may have believed the other one.
+    """
 
     def __init__(self, bound_host: str) -> None:
         self._active = is_loopback(bound_host)
 
-    def check(self, host: str | None, origin: str | None) -> None:
-        """Raises `ForbiddenError` for a host name or an origin that is not loopback."""
+    def check(self, hosts: Sequence[str], origins: Sequence[str]) -> None:
+        """Raises `ForbiddenError` for a host name or an origin that is not loopback, `InvalidRequestError` for two."""
+        if len(hosts) > 1:
+            raise InvalidRequestError(f"The header 'Host' is there {len(hosts)} times; send it once.", param="Host")
         if not self._active:
             return
-        if host is not None and not is_loopback(_host_name(f"//{host}")):
+        if not all(is_loopback(_host_name(f"//{host}")) for host in hosts):
             raise ForbiddenError(
                 "This server is bound to loopback and answers only under a loopback name.",
                 param="Host",
                 next_step="Use localhost or 127.0.0.1.",
             )
-        if origin is not None and not is_loopback(_host_name(origin)):
+        if not all(is_loopback(_host_name(origin)) for origin in origins):
             raise ForbiddenError("Web pages of other sites may not call this server.", param="Origin")
 
 

@@ -1,4 +1,4 @@
-"""What a request asks to be promised: its priority and its `x-slo-*` headers, within what its key may ask for."""
+"""What a request asks to be promised: its `x-slo-*` headers and its priority, within what its key may ask for."""
 
 from msgspec.structs import replace
 from starlette.datastructures import Headers
@@ -15,15 +15,20 @@ TPOT_HEADER = "x-slo-tpot-ms"
 DEADLINE_HEADER = "x-slo-deadline-ms"
 
 
+def note_asked(facts: RequestFacts, headers: Headers, settings: ServerSettings) -> None:
+    """A request for tokens has come, with `headers`. Raises `InvalidRequestError`, also for more than its key may."""
+    limits = facts.limits
+    facts.asked = Objectives(
+        ttft_seconds=_asked(headers, TTFT_HEADER, limits.min_ttft_seconds or settings.shortest_ttft_seconds),
+        tpot_seconds=_asked(headers, TPOT_HEADER, limits.min_tpot_seconds or settings.shortest_tpot_seconds),
+        deadline_seconds=_asked(headers, DEADLINE_HEADER, limits.min_deadline_seconds),
+    )
+
+
 def promised(
-    generation: GenerationRequest,
-    headers: Headers,
-    facts: RequestFacts,
-    settings: ServerSettings,
-    *,
-    priority: int | None,
+    generation: GenerationRequest, facts: RequestFacts, settings: ServerSettings, *, priority: int | None
 ) -> GenerationRequest:
-    """`generation` with its tenant, its priority and what `headers` ask for. Raises `InvalidRequestError`.
+    """`generation` with its tenant, its priority and what it asks for. Raises `InvalidRequestError`.
 
     Who asks for no `priority` gets 0, or the most urgent that is allowed if that is later: Ollama's clients cannot ask.
     """
@@ -36,12 +41,8 @@ def promised(
             f"The value of 'priority' is {priority}, but the most urgent one you may ask for is {least}.",
             param="priority",
         )
-    objectives = Objectives(
-        ttft_seconds=_asked(headers, TTFT_HEADER, limits.min_ttft_seconds or settings.shortest_ttft_seconds),
-        tpot_seconds=_asked(headers, TPOT_HEADER, limits.min_tpot_seconds or settings.shortest_tpot_seconds),
-        deadline_seconds=_asked(headers, DEADLINE_HEADER, limits.min_deadline_seconds),
-    )
-    return replace(generation, priority=priority, objectives=objectives, tenant=facts.tenant)
+    assert facts.asked is not None
+    return replace(generation, priority=priority, objectives=facts.asked, tenant=facts.tenant)
 
 
 def _asked(headers: Headers, name: str, least_seconds: float | None) -> float | None:

@@ -10,13 +10,12 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import httptools
-import msgspec
 from starlette.types import Scope
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from tidemill.api.errors import BadHttpError, openai_error
+from tidemill.api.errors import BadHttpError, error_body
 from tidemill.config.settings import ServerSettings
 
 Refused = Callable[[BadHttpError, int, Scope | None, str | None], str]
@@ -33,6 +32,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self, settings: ServerSettings, refused: Refused, config: Config, server_state: ServerState, **rest: Any
     ) -> None:
         super().__init__(config, server_state, **rest)
+        self.url = b""
         self._limits = settings
         self._refused = refused
         self._in_head = True
@@ -215,7 +215,7 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         # The application waits for the rest of the body: it is told that the client is gone.
         self._disconnect_all()
-        body = msgspec.json.encode(openai_error(error))
+        body = error_body(error, self.url.decode("latin-1"))
         head = (
             STATUS_LINE[status] + b"content-type: application/json\r\nconnection: close\r\n"
             b"x-request-id: " + request_id.encode() + b"\r\n"

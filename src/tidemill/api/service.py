@@ -10,6 +10,7 @@ from tidemill.config.settings import ServerSettings
 from tidemill.core.backend import Backend, ModelInfo
 from tidemill.core.clock import Clock
 from tidemill.core.errors import ModelNotFoundError, UnavailableError
+from tidemill.core.objectives import Objectives
 
 _SEED_BITS = 63
 _ID_BITS = 96
@@ -72,6 +73,8 @@ class RequestFacts:
     tenant: str = ""
     limits: KeyLimits = field(default_factory=KeyLimits)
     reads_metrics: bool = True
+    asked: Objectives | None = None
+    """What the answer is to keep, if it asks for any tokens; None if it does not."""
     generation_id: str | None = None
     model: str | None = None
     num_prompt_tokens: int | None = None

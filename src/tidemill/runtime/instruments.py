@@ -8,6 +8,8 @@ from tidemill import __version__
 from tidemill.config.settings import Settings
 from tidemill.core.backend import Backend, BackendState
 from tidemill.core.clock import Clock
+from tidemill.core.errors import UnavailableError
+from tidemill.core.objectives import Objectives
 from tidemill.engine.client.model_info import names_of
 from tidemill.engine.protocol import EngineInfo
 from tidemill.telemetry.error_recorder import ErrorRecorder
@@ -36,7 +38,14 @@ class Instruments:
 
     def over(self, backend: Backend) -> RecordedBackend:
         """`backend` with its requests counted."""
-        return RecordedBackend(backend, self._metrics, self._clock, on_unavailable=self.promises.unavailable)
+        return RecordedBackend(backend, self._metrics, self._clock)
+
+    def refused(self, error: str, asked: Objectives | None) -> None:
+        """No engine took a request, for an error of class `error`; it asked to keep `asked`, or for no tokens."""
+        self.errors.refused(error, asks_for_tokens=asked is not None)
+        if asked is not None and error == UnavailableError.__name__:
+            # The engine's own client tells of what it refuses, and of these it cannot know while there is none.
+            self.promises.unavailable(asked)
 
     def state(self, state: BackendState) -> None:
         """The service is in `state` now."""

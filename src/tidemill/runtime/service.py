@@ -89,7 +89,7 @@ class ServiceProcess:
             clock=monotonic,
             wall_clock=time.time,
             random=SystemRandom(),
-            on_refusal=self._instruments.errors.refused,
+            on_refusal=self._instruments.refused,
             on_end=self._instruments.errors.ended,
             footprint_in_answers=settings.ledger.footprint_in_answers,
         )

@@ -9,9 +9,11 @@ class ErrorRecorder:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
 
-    def refused(self, error: str) -> None:
+    def refused(self, error: str, *, asks_for_tokens: bool) -> None:
         """The engine never took a request, for an error of class `error`. Malformed ones break no promise."""
         self._metrics.refused(error).inc()
+        if not asks_for_tokens:
+            return
         if error == "OverloadedError":
             self._metrics.slo_outcome("errors", "refused").inc()
         elif error in FAULTS or error not in REFUSALS:

@@ -1,13 +1,13 @@
 """Facts turned into metrics: an engine's steps, its life, and the requests that pass through a backend."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from tidemill.config.objectives import default_objectives
 from tidemill.config.settings import SloSettings
 from tidemill.core.backend import Backend, BackendState, Health, ModelInfo
 from tidemill.core.clock import Clock
-from tidemill.core.errors import UnavailableError
+from tidemill.core.objectives import Objectives
 from tidemill.core.requests import Accepted, ChatPrompt, Delta, Finish, GenerationChunk, GenerationRequest
 from tidemill.core.stats import PromiseOutcome, StepStats
 from tidemill.telemetry.metrics import Metrics
@@ -84,9 +84,9 @@ class PromiseRecorder:
         metrics.slo_budget("availability").set(1.0 - settings.slo_availability_ratio)
         metrics.slo_budget("errors").set(settings.slo_error_ratio)
 
-    def unavailable(self, request: GenerationRequest) -> None:
-        """`request` came while no engine was ready."""
-        self.outcome(PromiseOutcome(objectives=request.objectives.or_else(self._promised), is_refused=True))
+    def unavailable(self, asked: Objectives) -> None:
+        """A request that asked to keep `asked` came while no engine was ready."""
+        self.outcome(PromiseOutcome(objectives=asked.or_else(self._promised), is_refused=True))
 
     def outcome(self, outcome: PromiseOutcome) -> None:
         """A sequence has ended, or a request was refused."""
@@ -113,29 +113,16 @@ def _verdict(outcome: PromiseOutcome, promised_seconds: float, actual_seconds: f
     return "met" if actual_seconds is None or actual_seconds <= promised_seconds else "missed"
 
 
-def _ignore_request(_: GenerationRequest) -> None:
-    return None
-
-
 class RecordedBackend:
     """A backend whose requests are counted, each sequence exactly once, however it ends.
 
-    Refusals are not counted here: most never come this far. `on_unavailable` is told of requests that no engine was
-    ready for, which the engine's own client cannot know of while there is none.
+    Refusals are not counted here: most never come this far.
     """
 
-    def __init__(
-        self,
-        backend: Backend,
-        metrics: Metrics,
-        clock: Clock,
-        *,
-        on_unavailable: Callable[[GenerationRequest], None] = _ignore_request,
-    ) -> None:
+    def __init__(self, backend: Backend, metrics: Metrics, clock: Clock) -> None:
         self._backend = backend
         self._metrics = metrics
         self._clock = clock
-        self._on_unavailable = on_unavailable
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[GenerationChunk, None]:
         """See `Backend.generate`."""
@@ -146,8 +133,6 @@ class RecordedBackend:
                     count.chunk(chunk)
                     yield chunk
         except Exception as error:
-            if isinstance(error, UnavailableError) and not count.is_accepted:
-                self._on_unavailable(request)
             count.ended("error", type(error).__name__)
             raise
         finally:
@@ -176,13 +161,11 @@ class _RequestCount:
         self._gen_ai = metrics.gen_ai.of(request.model, is_chat=is_chat)
         self._arrival = clock()
         self._ttft_seconds: float | None = None
-        self.is_accepted = False
 
     def chunk(self, chunk: GenerationChunk) -> None:
         """Another chunk has come."""
         if isinstance(chunk, Accepted):
             self._num_open = self._num_sequences
-            self.is_accepted = True
             self._metrics.prompt_tokens.inc(sum(chunk.num_prompt_tokens))
             return
         if chunk.token_ids:

@@ -30,7 +30,7 @@ from tidemill.api.ollama.description import listed, running, shown
 from tidemill.api.ollama.rendering import NDJSON, OllamaStream, OllamaWhole, Shape, chat_shape, generate_shape
 from tidemill.api.ollama.requests import OllamaChatRequest, OllamaFields, OllamaGenerateRequest, OllamaShowRequest
 from tidemill.api.operation import JSON, Operation, Reply
-from tidemill.api.promise import promised
+from tidemill.api.promise import note_asked, promised
 from tidemill.api.responses import json_response
 from tidemill.api.service import Service
 from tidemill.core.backend import ModelInfo
@@ -53,6 +53,7 @@ class OllamaRoutes:
 
     async def generate(self, request: Request) -> Response:
         """POST /api/generate."""
+        note_asked(facts_of(request.scope), request.headers, self._service.settings)
         body = self._generates.decode(await self._service.bodies.read(request))
         info, ids = self._start(request, body)
         if not body.prompt:
@@ -61,6 +62,7 @@ class OllamaRoutes:
 
     async def chat(self, request: Request) -> Response:
         """POST /api/chat."""
+        note_asked(facts_of(request.scope), request.headers, self._service.settings)
         body = self._chats.decode(await self._service.bodies.read(request))
         info, ids = self._start(request, body)
         if not body.messages:
@@ -77,7 +79,7 @@ class OllamaRoutes:
 
     def _answer(self, request: Request, body: OllamaFields, generation: GenerationRequest, shape: Shape) -> Response:
         facts = facts_of(request.scope)
-        generation = promised(generation, request.headers, facts, self._service.settings, priority=None)
+        generation = promised(generation, facts, self._service.settings, priority=None)
         wanted = self._service.wants_footprint(is_asked(request.headers))
         chunks = self._service.backend.generate(generation)
         if body.stream is None or body.stream:

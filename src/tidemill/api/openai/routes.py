@@ -14,7 +14,7 @@ from tidemill.api.openai.conversion import CHAT_RENAMED, RENAMED, chat_to_genera
 from tidemill.api.openai.envelope import Envelope
 from tidemill.api.openai.requests import ChatCompletionRequest, CompletionRequest, SamplingFields
 from tidemill.api.operation import JSON, Operation, Reply
-from tidemill.api.promise import promised
+from tidemill.api.promise import note_asked, promised
 from tidemill.api.responses import json_response
 from tidemill.api.service import Service
 from tidemill.core.backend import ModelInfo
@@ -35,13 +35,14 @@ class OpenAIRoutes:
 
     async def completions(self, request: Request) -> Response:
         """POST /v1/completions."""
+        facts = facts_of(request.scope)
+        note_asked(facts, request.headers, self._service.settings)
         body = self._completions.decode(await self._service.bodies.read(request))
         info = self._service.model(body.model)
-        facts = facts_of(request.scope)
         generation = completion_to_generation(
             body, info, self._service, generation_id=f"cmpl-{self._service.new_id()}", cache_salt=facts.cache_salt
         )
-        generation = promised(generation, request.headers, facts, self._service.settings, priority=body.priority)
+        generation = promised(generation, facts, self._service.settings, priority=body.priority)
         envelope = self._envelope(request, generation, body, info)
         chunks = self._service.backend.generate(generation)
         if body.stream:
@@ -51,13 +52,14 @@ class OpenAIRoutes:
 
     async def chat_completions(self, request: Request) -> Response:
         """POST /v1/chat/completions."""
+        facts = facts_of(request.scope)
+        note_asked(facts, request.headers, self._service.settings)
         body = self._chats.decode(await self._service.bodies.read(request))
         info = self._service.model(body.model)
-        facts = facts_of(request.scope)
         generation = chat_to_generation(
             body, info, self._service, generation_id=f"chatcmpl-{self._service.new_id()}", cache_salt=facts.cache_salt
         )
-        generation = promised(generation, request.headers, facts, self._service.settings, priority=body.priority)
+        generation = promised(generation, facts, self._service.settings, priority=body.priority)
         envelope = self._envelope(request, generation, body, info)
         chunks = self._service.backend.generate(generation)
         if body.stream:
