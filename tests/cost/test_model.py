@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tidemill.cost.model import CostModel
 from tidemill.cost.non_negative_fit import NonNegativeFit
-from tidemill.cost.residuals import DelayWindow, RatioWindow
+from tidemill.cost.residuals import DelayWindow, RatioWindow, RecentErrors
 from tidemill.cost.step_shape import NUM_FEATURES, StepShape, cell_of, features, streams_shape
 from tidemill.cost.step_times import StepTimes
 
@@ -195,6 +195,31 @@ def test_a_window_forgets_the_oldest() -> None:
     assert window.values()[0] == 1976.0
     assert window.p99(1.0) == pytest.approx(1976 + 0.9925 * 1024, abs=1)
     assert window.median() == 2488.0
+
+
+def test_of_share_and_seconds_what_says_less_counts() -> None:
+    errors = RecentErrors(memory_seconds=60.0, unknown_ratio=1.3)
+    assert errors.late_seconds(1.0, now=0.0) == pytest.approx(0.3)
+    for number in range(200):
+        errors.add(0.02, 0.12 if number % 40 == 0 else 0.02, now=0.0)
+    assert errors.p99_ratio(now=1.0) == pytest.approx(6.0)
+    assert errors.late_seconds(0.01, now=1.0) == pytest.approx(0.05), "six times as long"
+    assert errors.late_seconds(0.1, now=1.0) == pytest.approx(0.1), "a tenth of a second later, as those were"
+
+
+def test_errors_are_forgotten_in_time_and_beyond_a_number() -> None:
+    errors = RecentErrors(memory_seconds=60.0, unknown_ratio=1.3)
+    for _ in range(200):
+        errors.add(0.1, 0.9, now=0.0)
+    for number in range(100):
+        errors.add(0.1, 0.1, now=30.0 + 0.001 * number)
+    assert errors.p99_ratio(now=60.0) == pytest.approx(9.0)
+    assert errors.p99_ratio(now=60.1) < 1.3
+    assert errors.p99_ratio(now=1000.0) == pytest.approx(1.3), "as if nothing had been"
+    for _ in range(1500):
+        errors.add(0.1, 0.1, now=1000.0)
+    assert len(errors) == 1024
+    assert errors.late_seconds(0.1, now=1000.0) == 0.0
 
 
 def test_a_window_too_small_to_know_a_percentile_is_a_mistake() -> None:

@@ -134,7 +134,7 @@ async def test_whom_the_more_urgent_overtook_tells_nothing_of_predictions(make_s
         async for _ in stream:
             pass
     assert len(outcomes) == 2
-    assert len(stage.client._promise._ratios[0]) == 1
+    assert len(stage.client._promise._errors[0]) == 1
 
 
 async def test_a_time_per_token_that_cannot_be_kept_now_is_refused(make_stage: MakeStage) -> None:

@@ -123,6 +123,41 @@ def test_a_flood_that_begins_while_the_quiet_key_pauses_owes_as_much_as_any() ->
     assert beside <= 1.3 * alone
 
 
+def test_a_bad_minute_does_not_keep_a_quiet_key_away_for_longer_than_another() -> None:
+    """What is refused teaches nothing: two late ones in a hundred would be held against all who come after."""
+    bad = (10.0, 30.0)
+    fast = Truth(
+        weights_seconds=0.002,
+        row_seconds=0.0001,
+        kv_token_seconds=2e-8,
+        row_context_seconds=1e-9,
+        sample_seconds=5e-6,
+        bad=bad,
+    )
+    slo = SloSettings(slo_ttft_seconds=0.15, slo_tpot_seconds=0.045)
+
+    def short(rate: float, begin: float, end: float, seed: int, tenant: str) -> list[Arrival]:
+        rng = random.Random(seed)
+        times = poisson(rate, end - begin, rng)
+        return [Arrival(begin + t, rng.randint(20, 200), rng.randint(16, 64), tenant) for t in times]
+
+    answers = PromiseRig(slo=slo, truth=fast).serve(
+        [
+            *short(5.0, 0.0, 110.0, 1, "quiet"),
+            *short(70.0, 5.0, 40.0, 2, "flood"),
+            *short(70.0, 88.0, 110.0, 3, "flood"),
+        ]
+    )
+
+    def refused_share(begin: float, end: float) -> float:
+        own = [a for a in answers if a.arrival.tenant == "quiet" and begin <= a.arrival.seconds < end]
+        return sum(a.is_refused for a in own) / len(own)
+
+    assert refused_share(5.0, bad[0]) < 0.1
+    assert refused_share(15.0, bad[1]) > 0.4, "there was something to remember"
+    assert refused_share(bad[1] + 60.0, 110.0) < 0.1
+
+
 def test_predictions_hold_on_a_load_nobody_fitted() -> None:
     rig = PromiseRig(slo=SloSettings(slo_ttft_seconds=20.0, slo_tpot_seconds=TPOT, on_overload="queue"), seed=4)
     answers = rig.serve(load(1.4, 400.0, 4))

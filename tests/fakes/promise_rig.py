@@ -37,6 +37,10 @@ class Truth:
     turn_seconds: float = 4e-4
     noise_ratio: float = 0.03
     outlier_rate: float = 0.003
+    bad: tuple[float, float] = (0.0, 0.0)
+    """From when to when, on the engine's clock, some steps are held up by something else on the machine."""
+    hiccup_rate: float = 0.02
+    hiccup_seconds: float = 0.12
 
     def seconds(self, batch: Batch, rng: random.Random) -> float:
         rows = batch.num_rows
@@ -60,7 +64,9 @@ class TrueRunner(SimulatedRunner):
         self._rng = random.Random(seed)
 
     def step_seconds(self, batch: Batch) -> float:
-        return self._truth.seconds(batch, self._rng)
+        truth, seconds = self._truth, self._truth.seconds(batch, self._rng)
+        is_held_up = truth.bad[0] <= self._clock() < truth.bad[1] and self._rng.random() < truth.hiccup_rate
+        return seconds + (truth.hiccup_seconds * self._rng.uniform(0.6, 1.4) if is_held_up else 0.0)
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,11 @@ _MIN_KNOWN = 134
 """From so many on, the 99th percentile is one of them and not the largest."""
 _NUM_ASSUMED = 8
 """While fewer are known, so many more are reckoned with that are as was thought before."""
+_LEAST_RATIO, _MOST_RATIO = 0.01, 100.0
 _QUANTILE = 0.9925
 """Aimed at a little beyond 99 %: of 1,024 ratios, this order statistic is exceeded by 0.2 to 1.6 % of what follows."""
+_QUANTILE_OF_TWO = 0.995
+"""Of either where the smaller of two counts: it is exceeded more often than each of them."""
 
 
 class _Window:
@@ -28,9 +31,13 @@ class _Window:
     def add(self, number: float) -> None:
         """Take in the newest number and, when the window is full, drop the oldest."""
         if len(self._by_age) == self._size:
-            del self._by_size[bisect_left(self._by_size, self._by_age.popleft())]
+            self.drop_oldest()
         self._by_age.append(number)
         insort(self._by_size, number)
+
+    def drop_oldest(self) -> None:
+        """Forget the oldest number."""
+        del self._by_size[bisect_left(self._by_size, self._by_age.popleft())]
 
     def values(self) -> tuple[float, ...]:
         """All of them, oldest first."""
@@ -42,8 +49,12 @@ class DelayWindow(_Window):
 
     def p99(self) -> float:
         """The calibrated 99th percentile; without end while too few are known."""
+        return self.quantile(_QUANTILE)
+
+    def quantile(self, share: float) -> float:
+        """What `share` of the delays keep within; without end while too few are known."""
         delays = self._by_size
-        return delays[int(_QUANTILE * len(delays))] if len(delays) >= _MIN_KNOWN else math.inf
+        return delays[int(share * len(delays))] if len(delays) >= _MIN_KNOWN else math.inf
 
 
 class RatioWindow(_Window):
@@ -70,3 +81,44 @@ class RatioWindow(_Window):
     def median(self) -> float:
         """The middle one; 1 while none is known."""
         return self._by_size[len(self._by_size) // 2] if self._by_size else 1.0
+
+
+class RecentErrors:
+    """How far off the predictions of the last while were, as shares and in seconds: whichever says less counts.
+
+    What delays one outcome in a hundred is mostly something else that runs here, and asks not how much was predicted:
+    by its ratio an outcome of 20 ms would speak ill of one of 100. Nothing is known of what is not tried, so what is
+    older than `memory_seconds` is forgotten: a bad minute must not keep away those who would show that it is over.
+    """
+
+    def __init__(self, memory_seconds: float, unknown_ratio: float) -> None:
+        self._memory_seconds = memory_seconds
+        self._unknown_ratio = unknown_ratio
+        self._ratios = RatioWindow()
+        self._delays = DelayWindow()
+        self._times: collections.deque[float] = collections.deque(maxlen=_WINDOW)
+
+    def __len__(self) -> int:
+        return len(self._times)
+
+    def add(self, predicted_seconds: float, seconds: float, now: float) -> None:
+        """Take in an outcome that was predicted."""
+        self._ratios.add(max(_LEAST_RATIO, min(_MOST_RATIO, seconds / predicted_seconds)))
+        self._delays.add(seconds - predicted_seconds)
+        self._times.append(now)
+
+    def p99_ratio(self, now: float) -> float:
+        """What 99 of 100 outcomes keep within, over what was predicted of them, at least 1."""
+        self._forget(now)
+        return self._ratios.quantile(_QUANTILE_OF_TWO, self._unknown_ratio)
+
+    def late_seconds(self, predicted_seconds: float, now: float) -> float:
+        """By how much one outcome in a hundred takes longer than `predicted_seconds`, at least 0."""
+        by_ratio = (self.p99_ratio(now) - 1.0) * predicted_seconds
+        return min(by_ratio, max(0.0, self._delays.quantile(_QUANTILE_OF_TWO)))
+
+    def _forget(self, now: float) -> None:
+        while self._times and self._times[0] < now - self._memory_seconds:
+            self._times.popleft()
+            self._ratios.drop_oldest()
+            self._delays.drop_oldest()

@@ -44,17 +44,18 @@ class Offer:
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """Mean seconds from a request's arrival to its last sequence's first token, and to the end of the answer; the mean
-    time per token it would have to live with at once; the 99th percentile of outcomes over predictions.
+    time per token it would have to live with at once; by how much one first token in a hundred, and one end, is later.
     """
 
     ttft_seconds: float
     end_seconds: float
     tpot_seconds: float
-    p99_ratio: float
+    late_ttft_seconds: float
+    late_end_seconds: float
     yields: bool
     """Whether others may come that go before it."""
 
     @property
     def p99_ttft_seconds(self) -> float:
         """What 99 of 100 first tokens keep within."""
-        return self.ttft_seconds * self.p99_ratio
+        return self.ttft_seconds + self.late_ttft_seconds

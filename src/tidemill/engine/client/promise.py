@@ -11,7 +11,7 @@ from tidemill.core.clock import Clock
 from tidemill.core.errors import OverloadedError
 from tidemill.core.requests import GenerationRequest
 from tidemill.core.stats import PromiseOutcome, time_per_output_token_seconds
-from tidemill.cost.residuals import RatioWindow
+from tidemill.cost.residuals import RecentErrors
 from tidemill.cost.step_shape import streams_shape
 from tidemill.cost.step_times import CostParameters, StepTimes
 from tidemill.engine.client.known_prefixes import KnownPrefixes
@@ -26,6 +26,8 @@ from tidemill.scheduler.prompt_order import Rank
 from tidemill.text.validation import PreparedPrompt
 
 _UNKNOWN_P99_RATIO = 1.3
+_MEMORY_SECONDS = 60.0
+"""How long an outcome tells of those to come: requests are refused for no longer after a bad minute."""
 _OVERHEAD_STEP_SECONDS = 0.0002
 _MAX_OVERHEAD_SECONDS = 0.1
 _STALL_SECONDS = 0.25
@@ -52,7 +54,7 @@ class Promise:
         )
         self._times: StepTimes | None = None
         self._prefixes: KnownPrefixes | None = None
-        self._ratios = (RatioWindow(), RatioWindow())
+        self._errors = tuple(RecentErrors(_MEMORY_SECONDS, _UNKNOWN_P99_RATIO) for _ in range(2))
         """Of tenants within their share, and of those beyond it, who may be overtaken."""
         self._overhead_seconds = [0.001, 0.001]
         self._step_began_at = 0.0
@@ -104,13 +106,13 @@ class Promise:
         if prediction is None or self._settings.slo.on_overload == "queue":
             return prediction
         is_alone = not len(self._sequences)
-        ratio = 1.0 if is_alone else prediction.p99_ratio
         promised, default = offer.asked if is_alone else offer.objectives, self._defaults.tpot_seconds
+        late = (0.0, 0.0) if is_alone else (prediction.late_ttft_seconds, prediction.late_end_seconds)
         is_tighter = default is None or (promised.tpot_seconds or default) < default
         expected = (
-            ("time to the first token", prediction.ttft_seconds * ratio, promised.ttft_seconds),
+            ("time to the first token", prediction.ttft_seconds + late[0], promised.ttft_seconds),
             ("time per token", prediction.tpot_seconds, promised.tpot_seconds if is_tighter else None),
-            ("deadline of the answer", prediction.end_seconds * ratio, promised.deadline_seconds),
+            ("deadline of the answer", prediction.end_seconds + late[1], promised.deadline_seconds),
         )
         for what, seconds, promised_seconds in expected:
             if promised_seconds is not None and seconds > promised_seconds:
@@ -151,11 +153,14 @@ class Promise:
         if offer.objectives.tpot_seconds is not None:
             # Prompts of others will go beside its tokens, and stretch its gaps as far as it was promised.
             gap = max(gap, min(offer.objectives.tpot_seconds, 2.0 * gap))
+        gaps, errors = max(0, expected - 1) * gap, self._errors[yields]
+        late_ttft = errors.late_seconds(ttft, now)
         return Prediction(
             ttft_seconds=ttft,
-            end_seconds=ttft + max(0, expected - 1) * gap,
+            end_seconds=ttft + gaps,
             tpot_seconds=tpot,
-            p99_ratio=self._ratios[yields].p99(_UNKNOWN_P99_RATIO),
+            late_ttft_seconds=late_ttft,
+            late_end_seconds=late_ttft + gaps * (errors.p99_ratio(now) - 1.0),
             yields=yields,
         )
 
@@ -248,7 +253,7 @@ class Promise:
                 self._sequences.note_tokens(sequence, output.token_ids, now)
                 if is_first:
                     self._remember(sequence)
-                    self._compare(sequence, now - sequence.arrival)
+                    self._compare(sequence, now)
             if output.finish is not None:
                 self._ended(output.sequence_id, failed=output.finish.error is not None)
 
@@ -294,12 +299,12 @@ class Promise:
         if self._prefixes is not None and sequence.chain is not None:
             self._prefixes.note(sequence.chain)
 
-    def _compare(self, sequence: OutstandingSequence, ttft_seconds: float) -> None:
+    def _compare(self, sequence: OutstandingSequence, now: float) -> None:
         """Learn from a first token how far off its prediction was."""
-        predicted = sequence.predicted_ttft_seconds
+        predicted, ttft_seconds = sequence.predicted_ttft_seconds, now - sequence.arrival
         if predicted is None or not sequence.is_telling:
             return
-        self._ratios[sequence.yields].add(max(0.01, min(100.0, ttft_seconds / predicted)))
+        self._errors[sequence.yields].add(predicted, ttft_seconds, now)
         # A stochastic median of what no step explains: tokenizing, sockets, this event loop.
         step = _OVERHEAD_STEP_SECONDS if ttft_seconds > predicted else -_OVERHEAD_STEP_SECONDS
         overhead = self._overhead_seconds[sequence.yields] + step
