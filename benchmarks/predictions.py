@@ -35,6 +35,7 @@ NAMES = (RUNNING_ERROR, RESIDUAL, STEP, TTFT, WITHIN, METER)
 IDLE_SECONDS = 12.0
 """Rest before the first load, in which the meter sees what the machine draws anyway: it is read every five."""
 CLOSED_STREAMS = 12
+LEAST_ENDED = 2 * CLOSED_STREAMS
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,11 @@ class Predictions:
         found: dict[str, float] = {}
         for load in LOADS:
             for seconds in (self.options.capacity_seconds / 2, self.options.capacity_seconds):
-                ends, ended = time.perf_counter() + seconds, list[float]()
+                began, ended = time.perf_counter(), list[float]()
                 clients = [self.model.client(server, seed) for seed in range(CLOSED_STREAMS)]
-                await asyncio.gather(*(_keep_asking(client, load, ends, ended) for client in clients))
-                found[load] = sum(moment < ends for moment in ended) / seconds
+                await asyncio.gather(*(_keep_asking(client, load, began + seconds, ended) for client in clients))
+                until = max(began + seconds, ended[LEAST_ENDED - 1])
+                found[load] = sum(moment <= until for moment in ended) / (until - began)
         return found
 
     async def _phases(self, server: LiveServer, capacities: dict[str, float]) -> dict[str, Any]:
@@ -125,8 +127,9 @@ class Predictions:
 
 
 async def _keep_asking(client: Client, load: str, ends: float, ended: list[float]) -> None:
+    """Ask until `ends`, and on until enough have been answered to tell a rate."""
     lengths = random.Random(len(ended))
-    while time.perf_counter() < ends:
+    while time.perf_counter() < ends or len(ended) < LEAST_ENDED:
         answer = await client.ask(*(lengths.randint(*bounds) for bounds in LOADS[load]))
         assert answer.status == 200, answer.status
         ended.append(time.perf_counter())
