@@ -198,28 +198,49 @@ def test_a_window_forgets_the_oldest() -> None:
 
 
 def test_of_share_and_seconds_what_says_less_counts() -> None:
-    errors = RecentErrors(memory_seconds=60.0, unknown_ratio=1.3)
-    assert errors.late_seconds(1.0, now=0.0) == pytest.approx(0.3)
+    errors = RecentErrors(2, memory_seconds=60.0, unknown_ratio=1.3)
+    assert errors.late_seconds(0, 1.0, now=0.0) == pytest.approx(0.3)
     for number in range(200):
-        errors.add(0.02, 0.12 if number % 40 == 0 else 0.02, now=0.0)
-    assert errors.p99_ratio(now=1.0) == pytest.approx(6.0)
-    assert errors.late_seconds(0.01, now=1.0) == pytest.approx(0.05), "six times as long"
-    assert errors.late_seconds(0.1, now=1.0) == pytest.approx(0.1), "a tenth of a second later, as those were"
+        errors.add(0, 0.02, 0.12 if number % 40 == 0 else 0.02, now=0.0)
+    assert errors.p99_ratio(0, now=1.0) == pytest.approx(6.0)
+    assert errors.late_seconds(0, 0.01, now=1.0) == pytest.approx(0.05), "six times as long"
+    assert errors.late_seconds(0, 0.1, now=1.0) == pytest.approx(0.1), "a tenth of a second later, as those were"
+
+
+def test_where_enough_is_known_the_last_quarter_of_a_minute_tells() -> None:
+    errors = RecentErrors(1, memory_seconds=60.0, unknown_ratio=1.3)
+    for seconds in (0.9, 0.1):
+        for _ in range(200):
+            errors.add(0, 0.1, seconds, now=1.0 if seconds > 0.5 else 10.0)
+    assert errors.p99_ratio(0, now=16.0) == pytest.approx(9.0)
+    assert errors.p99_ratio(0, now=16.1) == 1.0
+    assert errors.num_known(0, now=30.0) == 134, "as many as it takes"
+
+
+def test_a_few_of_a_kind_do_not_outweigh_what_is_known_of_all() -> None:
+    errors = RecentErrors(2, memory_seconds=60.0, unknown_ratio=1.3)
+    for _ in range(20):
+        errors.add(1, 0.02, 0.22, now=0.0)
+    assert errors.late_seconds(1, 0.02, now=0.0) > 1.0
+    for number in range(1100):
+        errors.add(0, 0.02, 0.06 if number % 50 == 0 else 0.02, now=1.0)
+    assert errors.late_seconds(1, 0.02, now=1.0) == pytest.approx(0.04)
+    assert errors.p99_ratio(1, now=1.0) > 50.0, "of its own kind no more is known"
 
 
 def test_errors_are_forgotten_in_time_and_beyond_a_number() -> None:
-    errors = RecentErrors(memory_seconds=60.0, unknown_ratio=1.3)
+    errors = RecentErrors(1, memory_seconds=60.0, unknown_ratio=1.3)
     for _ in range(200):
-        errors.add(0.1, 0.9, now=0.0)
+        errors.add(0, 0.1, 0.9, now=0.0)
     for number in range(100):
-        errors.add(0.1, 0.1, now=30.0 + 0.001 * number)
-    assert errors.p99_ratio(now=60.0) == pytest.approx(9.0)
-    assert errors.p99_ratio(now=60.1) < 1.3
-    assert errors.p99_ratio(now=1000.0) == pytest.approx(1.3), "as if nothing had been"
+        errors.add(0, 0.1, 0.1, now=30.0 + 0.001 * number)
+    assert errors.p99_ratio(0, now=60.0) == pytest.approx(9.0)
+    assert errors.p99_ratio(0, now=60.1) < 1.3
+    assert errors.p99_ratio(0, now=1000.0) == pytest.approx(1.3), "as if nothing had been"
     for _ in range(1500):
-        errors.add(0.1, 0.1, now=1000.0)
-    assert len(errors) == 1024
-    assert errors.late_seconds(0.1, now=1000.0) == 0.0
+        errors.add(0, 0.1, 0.1, now=1000.0)
+    assert errors.num_known(0, now=1000.0) == 1024
+    assert errors.late_seconds(0, 0.1, now=1000.0) == 0.0
 
 
 def test_a_window_too_small_to_know_a_percentile_is_a_mistake() -> None:

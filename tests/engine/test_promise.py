@@ -134,7 +134,8 @@ async def test_whom_the_more_urgent_overtook_tells_nothing_of_predictions(make_s
         async for _ in stream:
             pass
     assert len(outcomes) == 2
-    assert len(stage.client._promise._errors[0]) == 1
+    promise = stage.client._promise
+    assert promise._errors.num_known(0, promise._clock()) == 1
 
 
 async def test_a_time_per_token_that_cannot_be_kept_now_is_refused(make_stage: MakeStage) -> None:

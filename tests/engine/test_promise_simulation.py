@@ -11,6 +11,10 @@ from tidemill.config.settings import SchedulerSettings, SloSettings
 
 TTFT, TPOT = 2.0, 0.15
 PROMISED = SloSettings(slo_ttft_seconds=TTFT, slo_tpot_seconds=TPOT)
+INTERACTIVE = SloSettings(slo_ttft_seconds=0.15, slo_tpot_seconds=0.045)
+FAST = Truth(
+    weights_seconds=0.002, row_seconds=0.0001, kv_token_seconds=2e-8, row_context_seconds=1e-9, sample_seconds=5e-6
+)
 PREFILL_TOKENS_PER_SECOND = 900.0
 """What the simulated machine does at best."""
 
@@ -126,22 +130,13 @@ def test_a_flood_that_begins_while_the_quiet_key_pauses_owes_as_much_as_any() ->
 def test_a_bad_minute_does_not_keep_a_quiet_key_away_for_longer_than_another() -> None:
     """What is refused teaches nothing: two late ones in a hundred would be held against all who come after."""
     bad = (10.0, 30.0)
-    fast = Truth(
-        weights_seconds=0.002,
-        row_seconds=0.0001,
-        kv_token_seconds=2e-8,
-        row_context_seconds=1e-9,
-        sample_seconds=5e-6,
-        bad=bad,
-    )
-    slo = SloSettings(slo_ttft_seconds=0.15, slo_tpot_seconds=0.045)
 
     def short(rate: float, begin: float, end: float, seed: int, tenant: str) -> list[Arrival]:
         rng = random.Random(seed)
         times = poisson(rate, end - begin, rng)
         return [Arrival(begin + t, rng.randint(20, 200), rng.randint(16, 64), tenant) for t in times]
 
-    answers = PromiseRig(slo=slo, truth=fast).serve(
+    answers = PromiseRig(slo=INTERACTIVE, truth=replace(FAST, bad=bad)).serve(
         [
             *short(5.0, 0.0, 110.0, 1, "quiet"),
             *short(70.0, 5.0, 40.0, 2, "flood"),

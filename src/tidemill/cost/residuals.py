@@ -3,6 +3,7 @@
 import collections
 import math
 from bisect import bisect_left, insort
+from typing import Generic, TypeVar
 
 _WINDOW = 1024
 _MIN_KNOWN = 134
@@ -83,42 +84,60 @@ class RatioWindow(_Window):
         return self._by_size[len(self._by_size) // 2] if self._by_size else 1.0
 
 
-class RecentErrors:
-    """How far off the predictions of the last while were, as shares and in seconds: whichever says less counts.
+W = TypeVar("W", bound=_Window)
 
-    What delays one outcome in a hundred is mostly something else that runs here, and asks not how much was predicted:
-    by its ratio an outcome of 20 ms would speak ill of one of 100. Nothing is known of what is not tried, so what is
-    older than `memory_seconds` is forgotten: a bad minute must not keep away those who would show that it is over.
-    """
 
-    def __init__(self, memory_seconds: float, unknown_ratio: float) -> None:
+class _Aging(Generic[W]):
+    """A window that loses what is older than `memory_seconds`, or than a quarter of it where enough is known."""
+
+    def __init__(self, window: W, memory_seconds: float) -> None:
+        self._window = window
         self._memory_seconds = memory_seconds
-        self._unknown_ratio = unknown_ratio
-        self._ratios = RatioWindow()
-        self._delays = DelayWindow()
         self._times: collections.deque[float] = collections.deque(maxlen=_WINDOW)
 
-    def __len__(self) -> int:
-        return len(self._times)
-
-    def add(self, predicted_seconds: float, seconds: float, now: float) -> None:
-        """Take in an outcome that was predicted."""
-        self._ratios.add(max(_LEAST_RATIO, min(_MOST_RATIO, seconds / predicted_seconds)))
-        self._delays.add(seconds - predicted_seconds)
+    def add(self, number: float, now: float) -> None:
+        self._window.add(number)
         self._times.append(now)
 
-    def p99_ratio(self, now: float) -> float:
-        """What 99 of 100 outcomes keep within, over what was predicted of them, at least 1."""
-        self._forget(now)
-        return self._ratios.quantile(_QUANTILE_OF_TWO, self._unknown_ratio)
-
-    def late_seconds(self, predicted_seconds: float, now: float) -> float:
-        """By how much one outcome in a hundred takes longer than `predicted_seconds`, at least 0."""
-        by_ratio = (self.p99_ratio(now) - 1.0) * predicted_seconds
-        return min(by_ratio, max(0.0, self._delays.quantile(_QUANTILE_OF_TWO)))
-
-    def _forget(self, now: float) -> None:
-        while self._times and self._times[0] < now - self._memory_seconds:
+    def at(self, now: float) -> W:
+        while self._times and now - self._times[0] > self._memory_seconds / (
+            1 if len(self._times) <= _MIN_KNOWN else 4
+        ):
             self._times.popleft()
-            self._ratios.drop_oldest()
-            self._delays.drop_oldest()
+            self._window.drop_oldest()
+        return self._window
+
+
+class RecentErrors:
+    """How far off predictions of the last while were, as shares and in seconds: whichever says less counts.
+
+    Shares are told apart by kind of outcome, for each kind is predicted better or worse. What delays one in a hundred
+    is mostly something else that runs here, and asks neither of what kind an outcome is nor how much was predicted: by
+    its ratio one of 20 ms would speak ill of one of 100, and by a few of its kind one would wait for hundreds of them.
+
+    Nothing is known of what is not tried, so what is older than `memory_seconds` is forgotten: a bad minute must not
+    keep away those who would show that it is over.
+    """
+
+    def __init__(self, num_kinds: int, *, memory_seconds: float, unknown_ratio: float) -> None:
+        self._unknown_ratio = unknown_ratio
+        self._ratios = [_Aging(RatioWindow(), memory_seconds) for _ in range(num_kinds)]
+        self._delays = _Aging(DelayWindow(), memory_seconds)
+
+    def add(self, kind: int, predicted_seconds: float, seconds: float, now: float) -> None:
+        """Take in an outcome that was predicted."""
+        self._ratios[kind].add(max(_LEAST_RATIO, min(_MOST_RATIO, seconds / predicted_seconds)), now)
+        self._delays.add(seconds - predicted_seconds, now)
+
+    def num_known(self, kind: int, now: float) -> int:
+        """How many outcomes of `kind` tell."""
+        return len(self._ratios[kind].at(now))
+
+    def p99_ratio(self, kind: int, now: float) -> float:
+        """What 99 of 100 outcomes keep within, over what was predicted of them, at least 1."""
+        return self._ratios[kind].at(now).quantile(_QUANTILE_OF_TWO, self._unknown_ratio)
+
+    def late_seconds(self, kind: int, predicted_seconds: float, now: float) -> float:
+        """By how much one outcome in a hundred takes longer than `predicted_seconds`, at least 0."""
+        by_ratio = (self.p99_ratio(kind, now) - 1.0) * predicted_seconds
+        return min(by_ratio, max(0.0, self._delays.at(now).quantile(_QUANTILE_OF_TWO)))

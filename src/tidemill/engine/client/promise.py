@@ -54,7 +54,7 @@ class Promise:
         )
         self._times: StepTimes | None = None
         self._prefixes: KnownPrefixes | None = None
-        self._errors = tuple(RecentErrors(_MEMORY_SECONDS, _UNKNOWN_P99_RATIO) for _ in range(2))
+        self._errors = RecentErrors(2, memory_seconds=_MEMORY_SECONDS, unknown_ratio=_UNKNOWN_P99_RATIO)
         """Of tenants within their share, and of those beyond it, who may be overtaken."""
         self._overhead_seconds = [0.001, 0.001]
         self._step_began_at = 0.0
@@ -153,14 +153,14 @@ class Promise:
         if offer.objectives.tpot_seconds is not None:
             # Prompts of others will go beside its tokens, and stretch its gaps as far as it was promised.
             gap = max(gap, min(offer.objectives.tpot_seconds, 2.0 * gap))
-        gaps, errors = max(0, expected - 1) * gap, self._errors[yields]
-        late_ttft = errors.late_seconds(ttft, now)
+        gaps = max(0, expected - 1) * gap
+        late_ttft = self._errors.late_seconds(yields, ttft, now)
         return Prediction(
             ttft_seconds=ttft,
             end_seconds=ttft + gaps,
             tpot_seconds=tpot,
             late_ttft_seconds=late_ttft,
-            late_end_seconds=late_ttft + gaps * (errors.p99_ratio(now) - 1.0),
+            late_end_seconds=late_ttft + gaps * (self._errors.p99_ratio(yields, now) - 1.0),
             yields=yields,
         )
 
@@ -304,7 +304,7 @@ class Promise:
         predicted, ttft_seconds = sequence.predicted_ttft_seconds, now - sequence.arrival
         if predicted is None or not sequence.is_telling:
             return
-        self._errors[sequence.yields].add(predicted, ttft_seconds, now)
+        self._errors.add(sequence.yields, predicted, ttft_seconds, now)
         # A stochastic median of what no step explains: tokenizing, sockets, this event loop.
         step = _OVERHEAD_STEP_SECONDS if ttft_seconds > predicted else -_OVERHEAD_STEP_SECONDS
         overhead = self._overhead_seconds[sequence.yields] + step
