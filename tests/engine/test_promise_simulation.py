@@ -8,6 +8,7 @@ import pytest
 
 from tests.fakes.promise_rig import Answer, Arrival, PromiseRig, Truth, percentile, poisson
 from tidemill.config.settings import SchedulerSettings, SloSettings
+from tidemill.core.objectives import Objectives
 
 TTFT, TPOT = 2.0, 0.15
 PROMISED = SloSettings(slo_ttft_seconds=TTFT, slo_tpot_seconds=TPOT)
@@ -151,6 +152,23 @@ def test_a_bad_minute_does_not_keep_a_quiet_key_away_for_longer_than_another() -
     assert refused_share(5.0, bad[0]) < 0.1
     assert refused_share(15.0, bad[1]) > 0.4, "there was something to remember"
     assert refused_share(bad[1] + 60.0, 110.0) < 0.1
+
+
+@pytest.mark.parametrize("num_flooding", [60, 200])
+def test_places_that_are_kept_from_a_flood_are_known_at_the_door(num_flooding: int) -> None:
+    """Its prompts wait without a place, and hold up nobody who has one, whatever it was promised itself."""
+    patient = Objectives(ttft_seconds=86_400.0, tpot_seconds=86_400.0)
+    answers = PromiseRig(slo=INTERACTIVE, truth=FAST, scheduling=SchedulerSettings(max_num_seqs=64)).serve(
+        [
+            Arrival(1.0, 10, 4, "quiet"),
+            *(Arrival(5.0 + 0.001 * i, 2, 300, "flood", objectives=patient) for i in range(num_flooding)),
+            *(Arrival(5.5 + 0.3 * i, 10, 4, "quiet") for i in range(5)),
+        ]
+    )
+    for answer in answers:
+        if answer.arrival.tenant == "quiet":
+            assert not answer.is_refused
+            assert answer.predicted_seconds == pytest.approx(answer.ttft_seconds, abs=0.01)
 
 
 def test_predictions_hold_on_a_load_nobody_fitted() -> None:

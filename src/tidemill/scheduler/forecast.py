@@ -84,15 +84,21 @@ class Forecast:
     def under_way(self, prompts: Seq[PromptAhead], *, num_others: int, yields: bool) -> tuple[float, list[int]]:
         """The step that the engine is making now with `prompts`, in this order: its time, and the tokens of each in it.
 
-        Those it completes go on as streams; `num_others` prompts are not in it. Where prompts and streams take turns,
-        who asks waits for both if it `yields` too, else for one of them: nobody says which, so for the longer one. To
-        be called before `complete`, if at all.
+        Those it completes go on as streams; those that find no place are not in it, nor are `num_others` prompts. Where
+        prompts and streams take turns, who asks waits for both if it `yields` too, else for one of them: nobody says
+        which, so for the longer one. To be called before `complete`, if at all.
         """
         taken: list[int] = []
         if prompts:
             self._yields = prompts[0].yields
             room, self._context = self._chunk(prompts[0].context, prompts[0].yields), prompts[0].context
+            self._num_prompts = sum(prompt.has_place for prompt in prompts) - self._num_other_places
             for index, prompt in enumerate(prompts):
+                if not prompt.has_place:
+                    if self._is_full():
+                        taken.append(0)
+                        continue
+                    self._num_prompts += 1
                 if not self._may_join(prompt, room, num_behind=len(prompts) - index + num_others):
                     room = self._filled
                 taken.append(min(prompt.num_tokens, room - self._filled))

@@ -9,6 +9,12 @@ _KEPT_SHARE = 8
 """Of so many places, one is kept for tenants that have none yet, while there is more than one tenant."""
 
 
+def num_places(max_num_seqs: int, num_own: int, *, has_others: bool) -> int:
+    """How many sequences may run if one more is of a tenant of which `num_own` run."""
+    num_kept = max(1, max_num_seqs // _KEPT_SHARE)
+    return max_num_seqs - num_kept if has_others and num_own >= num_kept else max_num_seqs
+
+
 class Places:
     """At most `max_num_seqs` run, and no more than can keep their time per token."""
 
@@ -23,15 +29,9 @@ class Places:
 
     def are_open_to(self, candidate: Sequence, running: RunningSet, now: float) -> bool:
         """Whether `candidate` may start. A tenant does not take the last places while there are others."""
-        num_spare = self._num_spare(candidate, running, now)
-        if len(running) + num_spare >= self._max_num_seqs:
-            return False
-        return self._pacing.has_room(tuple(running), candidate, num_spare=num_spare)
-
-    def _num_spare(self, candidate: Sequence, running: RunningSet, now: float) -> int:
         tenant = candidate.request.tenant
-        if not self._shares.has_others(tenant, now):
-            return 0
-        num_kept = max(1, self._max_num_seqs // _KEPT_SHARE)
         num_own = sum(sequence.request.tenant == tenant for sequence in running)
-        return num_kept if num_own >= num_kept else 0
+        most = num_places(self._max_num_seqs, num_own, has_others=self._shares.has_others(tenant, now))
+        if len(running) >= most:
+            return False
+        return self._pacing.has_room(tuple(running), candidate, num_spare=self._max_num_seqs - most)

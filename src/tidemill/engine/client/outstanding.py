@@ -10,6 +10,7 @@ from tidemill.engine.client.outstanding_sequence import OutstandingSequence
 from tidemill.engine.client.waiting_prompts import Sums, WaitingPrompts
 from tidemill.scheduler.ahead import CrowdAhead, PromptAhead, StreamAhead
 from tidemill.scheduler.fair_share import FairShare
+from tidemill.scheduler.places import num_places
 from tidemill.scheduler.prompt_order import Rank, Standing
 
 _MEAN_MEMORY = 32
@@ -157,24 +158,44 @@ class OutstandingSequences:
             promised[s.tenant in tenants].append(s.objectives.tpot_seconds)
         return promised
 
-    def head(self, num: int) -> list[tuple[Rank, OutstandingSequence]]:
+    def places(self, tenant: str, max_num_seqs: int, now: float) -> tuple[int, frozenset[str]]:
+        """How many may run if one more of `tenant` does, and whose waiting prompts do not go before it, as they find no
+        place where it may find one (see `Places`).
+        """
+        running = Counter(s.tenant for s in (*self._begun.values(), *self._streams.values()))
+        most = {
+            each: num_places(max_num_seqs, running[each], has_others=self.shares.has_others(each, now))
+            for each in {tenant, *self._waiting.tenants}
+        }
+        num = running.total()
+        if num >= most[tenant]:
+            return most[tenant], frozenset(each for each in most if most[each] < most[tenant])
+        return most[tenant], frozenset(each for each in most if num >= most[each])
+
+    def head(self, num: int, without: Collection[str] = ()) -> list[tuple[Rank, OutstandingSequence]]:
         """Prompts in the order in which they are computed, with their ranks: all that are begun, and `num` of those
-        that are not.
+        that are not, of other tenants than `without`.
         """
         debtors = self.shares.debtors()
         begun = [((s.priority, s.tenant in debtors, s.due, s.arrival, s.sequence_id), s) for s in self._begun.values()]
-        return sorted([*begun, *self._waiting.first(num, debtors)], key=itemgetter(0))
+        return sorted([*begun, *self._waiting.first(num, debtors, without)], key=itemgetter(0))
 
     def yielders(self, now: float) -> frozenset[str]:
         """Tenants whose steps are short, since others may come that go before them."""
         return self.shares.yielders(now) if self.keeps_promises else frozenset()
 
     def crowds(
-        self, rank: Rank, head: Iterable[tuple[Rank, OutstandingSequence]], yielders: Collection[str]
+        self,
+        rank: Rank,
+        head: Iterable[tuple[Rank, OutstandingSequence]],
+        yielders: Collection[str],
+        without: Collection[str] = (),
     ) -> list[CrowdAhead]:
-        """Prompts before `rank` that are not in `head`: those with full steps, then those with short ones."""
+        """Prompts before `rank` that are not in `head`, of other tenants than `without`: those with full steps, then
+        those with short ones.
+        """
         num_first = Counter(s.tenant for _, s in head if not s.is_begun)
-        sums = list(self._waiting.sums_before(rank, self.shares.debtors(), num_first))
+        sums = list(self._waiting.sums_before(rank, self.shares.debtors(), without, num_first))
         crowds = (
             self._crowd([each for tenant, each in sums if (tenant in yielders) == yields], rank[:2], yields=yields)
             for yields in (False, True)

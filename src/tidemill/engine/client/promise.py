@@ -170,14 +170,15 @@ class Promise:
         """A forecast that begins after the step under way, what is left of that step, and the prompts before `rank`:
         the first ones each, and the rest of a long queue in sums.
         """
-        sequences = self._sequences
-        head = sequences.head(head_size(self._settings.scheduler.max_num_seqs))
+        sequences, max_num_seqs = self._sequences, self._settings.scheduler.max_num_seqs
+        num_places, shut_out = sequences.places(offer.tenant, max_num_seqs, now)
+        head = sequences.head(head_size(max_num_seqs), shut_out)
         yielders = sequences.yielders(now)
         before = [(its_rank, s) for its_rank, s in head if its_rank < rank]
-        crowds = sequences.crowds(rank, head, yielders)
+        crowds = sequences.crowds(rank, head, yielders, shut_out)
         forecast = Forecast(
             times,
-            self._limits(times, offer),
+            self._limits(times, offer, num_places),
             sequences.streams(now, offer.priority),
             num_others=sequences.num_prompts - len(before) - sum(crowd.num for crowd in crowds),
             num_other_places=sum(s.is_begun and its_rank >= rank for its_rank, s in head),
@@ -310,12 +311,12 @@ class Promise:
         overhead = self._overhead_seconds[sequence.yields] + step
         self._overhead_seconds[sequence.yields] = min(_MAX_OVERHEAD_SECONDS, max(0.0, overhead))
 
-    def _limits(self, times: StepTimes, offer: Offer) -> StepLimits:
+    def _limits(self, times: StepTimes, offer: Offer, num_places: int) -> StepLimits:
         tpots, richer_tpots = self._sequences.tpots(self._sequences.shares.served_more_than(offer.tenant))
         scheduling = self._settings.scheduler
         return StepLimits(
             max_num_batched_tokens=scheduling.max_num_batched_tokens,
-            max_num_seqs=scheduling.max_num_seqs,
+            max_num_seqs=num_places,
             tpot_seconds=_least(keepable(times, [*tpots, offer.objectives.tpot_seconds])),
             richer_tpot_seconds=_least(keepable(times, richer_tpots)),
             num_richer=len(richer_tpots),

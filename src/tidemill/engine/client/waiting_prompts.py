@@ -42,16 +42,25 @@ class WaitingPrompts:
         if not line.keys:
             del self._lines[sequence.tenant]
 
-    def first(self, num: int, debtors: Collection[str]) -> list[tuple[Rank, OutstandingSequence]]:
-        """The first `num` of all, with their ranks, if tenants in `debtors` are beyond their share."""
-        lines = (line.ranked(tenant in debtors) for tenant, line in self._lines.items())
+    @property
+    def tenants(self) -> Collection[str]:
+        """Those that have any."""
+        return self._lines.keys()
+
+    def first(
+        self, num: int, debtors: Collection[str], without: Collection[str]
+    ) -> list[tuple[Rank, OutstandingSequence]]:
+        """The first `num` of all tenants but those in `without`, with ranks, if `debtors` are beyond their share."""
+        lines = (line.ranked(tenant in debtors) for tenant, line in self._lines.items() if tenant not in without)
         return list(itertools.islice(heapq.merge(*lines), num))
 
     def sums_before(
-        self, rank: Rank, debtors: Collection[str], num_first: Mapping[str, int]
+        self, rank: Rank, debtors: Collection[str], without: Collection[str], num_first: Mapping[str, int]
     ) -> Iterator[tuple[str, Sums]]:
         """By tenant, all that go before `rank` but for the first ones, of which there are `num_first`."""
         for tenant, line in self._lines.items():
+            if tenant in without:
+                continue
             start, end = num_first.get(tenant, 0), line.num_before(rank, tenant in debtors)
             if start < end:
                 yield tenant, line.sums(start, end)
