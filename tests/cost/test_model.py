@@ -198,7 +198,7 @@ def test_a_window_forgets_the_oldest() -> None:
 
 
 def test_of_share_and_seconds_what_says_less_counts() -> None:
-    errors = RecentErrors(2, memory_seconds=60.0, unknown_ratio=1.3)
+    errors = RecentErrors(2, memory_seconds=15.0, longest_seconds=60.0, unknown_ratio=1.3)
     assert errors.late_seconds(0, 1.0, now=0.0) == pytest.approx(0.3)
     for number in range(200):
         errors.add(0, 0.02, 0.12 if number % 40 == 0 else 0.02, now=0.0)
@@ -207,8 +207,8 @@ def test_of_share_and_seconds_what_says_less_counts() -> None:
     assert errors.late_seconds(0, 0.1, now=1.0) == pytest.approx(0.1), "a tenth of a second later, as those were"
 
 
-def test_where_enough_is_known_the_last_quarter_of_a_minute_tells() -> None:
-    errors = RecentErrors(1, memory_seconds=60.0, unknown_ratio=1.3)
+def test_where_enough_is_known_the_last_seconds_tell() -> None:
+    errors = RecentErrors(1, memory_seconds=15.0, longest_seconds=60.0, unknown_ratio=1.3)
     for seconds in (0.9, 0.1):
         for _ in range(200):
             errors.add(0, 0.1, seconds, now=1.0 if seconds > 0.5 else 10.0)
@@ -218,7 +218,7 @@ def test_where_enough_is_known_the_last_quarter_of_a_minute_tells() -> None:
 
 
 def test_a_few_of_a_kind_do_not_outweigh_what_is_known_of_all() -> None:
-    errors = RecentErrors(2, memory_seconds=60.0, unknown_ratio=1.3)
+    errors = RecentErrors(2, memory_seconds=15.0, longest_seconds=60.0, unknown_ratio=1.3)
     for _ in range(20):
         errors.add(1, 0.02, 0.22, now=0.0)
     assert errors.late_seconds(1, 0.02, now=0.0) > 1.0
@@ -229,7 +229,7 @@ def test_a_few_of_a_kind_do_not_outweigh_what_is_known_of_all() -> None:
 
 
 def test_errors_are_forgotten_in_time_and_beyond_a_number() -> None:
-    errors = RecentErrors(1, memory_seconds=60.0, unknown_ratio=1.3)
+    errors = RecentErrors(1, memory_seconds=15.0, longest_seconds=60.0, unknown_ratio=1.3)
     for _ in range(200):
         errors.add(0, 0.1, 0.9, now=0.0)
     for number in range(100):

@@ -135,7 +135,7 @@ async def test_whom_the_more_urgent_overtook_tells_nothing_of_predictions(make_s
             pass
     assert len(outcomes) == 2
     promise = stage.client._promise
-    assert promise._errors.num_known(0, promise._clock()) == 1
+    assert promise.foresight.errors.num_known(0, promise._clock()) == 1
 
 
 async def test_a_time_per_token_that_cannot_be_kept_now_is_refused(make_stage: MakeStage) -> None:
@@ -242,6 +242,20 @@ async def test_an_outcome_has_what_was_predicted_and_what_came(make_stage: MakeS
     assert not outcome.is_failed
 
 
+async def test_who_leaves_early_sees_no_end(make_stage: MakeStage) -> None:
+    stage, engine, outcomes = await staged(make_stage, slo_profile="relaxed")
+    request = msgspec.structs.replace(ask(stage.client, max_tokens=9), objectives=Objectives(deadline_seconds=60.0))
+    await anext(stream := stage.client.generate(request))
+    (submit,) = await engine.submitted(1)
+    stage.time.jump(0.1)
+    await engine.say(submit.sequence_id, "ab", first=True)
+    await anext(stream)
+    await stream.aclose()
+    (outcome,) = outcomes
+    assert outcome.ttft_seconds == pytest.approx(0.1)
+    assert outcome.total_seconds is None
+
+
 async def test_an_engine_that_dies_fails_what_it_had(make_stage: MakeStage) -> None:
     stage, engine, outcomes = await staged(make_stage, slo_profile="relaxed")
     stream = stage.client.generate(ask(stage.client))
@@ -279,7 +293,7 @@ async def test_a_key_leaves_room_for_others_and_a_full_queue_is_a_refusal(make_s
 async def test_a_simulated_engine_measures_itself_where_something_is_promised(make_client) -> None:  # type: ignore[no-untyped-def]
     fast = {"sim_ttft_seconds": 0.0, "sim_seconds_per_token": 0.001, "sim_seconds_per_prompt_token": 0.00001}
     client, log = await make_client(simulation=fast, slo={"slo_profile": "relaxed"}, scheduler={"max_num_seqs": 8})
-    assert client._promise._times is not None
+    assert client._promise.foresight._times is not None
     await collect(client, ask(client, "x" * 30, max_tokens=8))
     assert log.steps[-1].predicted_seconds is not None
     assert log.steps[-1].prediction_error_ratio is not None
@@ -336,7 +350,7 @@ async def test_streams_that_are_late_are_not_thought_to_sit_out(make_stage: Make
             asked=objectives,
             arrival=now,
         )
-        prediction = promise.predict(offer)
+        prediction = promise.foresight.predict(offer)
         assert prediction is not None
         seconds.append(prediction.ttft_seconds)
     in_time, late = seconds

@@ -128,7 +128,7 @@ def test_a_flood_that_begins_while_the_quiet_key_pauses_owes_as_much_as_any() ->
     assert beside <= 1.3 * alone
 
 
-def test_a_bad_minute_does_not_keep_a_quiet_key_away_for_longer_than_another() -> None:
+def test_a_bad_time_does_not_keep_a_quiet_key_away_for_long() -> None:
     """What is refused teaches nothing: two late ones in a hundred would be held against all who come after."""
     bad = (10.0, 30.0)
 

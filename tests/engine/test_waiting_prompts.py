@@ -13,7 +13,7 @@ from tidemill.config.settings import SchedulerSettings, Settings, SloSettings
 from tidemill.core.objectives import Objectives
 from tidemill.core.requests import SamplingParams
 from tidemill.core.stats import PromiseOutcome
-from tidemill.engine.client import promise as promise_module
+from tidemill.engine.client import foresight as foresight_module
 from tidemill.engine.client.offer import Offer, OfferedPrompt
 from tidemill.engine.client.outstanding import OutstandingSequences
 from tidemill.engine.client.outstanding_sequence import OutstandingSequence
@@ -134,7 +134,7 @@ class Door:
         )  # fmt: skip
 
     def predicted(self) -> float:
-        prediction = self.promise.predict(self.offer())
+        prediction = self.promise.foresight.predict(self.offer())
         assert prediction is not None
         return prediction.ttft_seconds
 
@@ -159,7 +159,7 @@ def test_a_long_queue_is_predicted_about_as_if_it_were_played_prompt_by_prompt()
     for num_waiting in (150, 600, 2000):
         bounded = Door(num_waiting).predicted()
         with pytest.MonkeyPatch.context() as played_out:
-            played_out.setattr(promise_module, "head_size", lambda _places: 10**9)
+            played_out.setattr(foresight_module, "head_size", lambda _places: 10**9)
             played_out.setattr(forecast_module, "MAX_STEPS", 10**9)
             plain = Door(num_waiting).predicted()
         assert 0.95 <= bounded / plain <= 1.1

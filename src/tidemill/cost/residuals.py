@@ -88,11 +88,12 @@ W = TypeVar("W", bound=_Window)
 
 
 class _Aging(Generic[W]):
-    """A window that loses what is older than `memory_seconds`, or than a quarter of it where enough is known."""
+    """A window that loses what is older than `memory_seconds`; while too little is known, than `longest_seconds`."""
 
-    def __init__(self, window: W, memory_seconds: float) -> None:
+    def __init__(self, window: W, memory_seconds: float, longest_seconds: float) -> None:
         self._window = window
         self._memory_seconds = memory_seconds
+        self._longest_seconds = longest_seconds
         self._times: collections.deque[float] = collections.deque(maxlen=_WINDOW)
 
     def add(self, number: float, now: float) -> None:
@@ -100,12 +101,13 @@ class _Aging(Generic[W]):
         self._times.append(now)
 
     def at(self, now: float) -> W:
-        while self._times and now - self._times[0] > self._memory_seconds / (
-            1 if len(self._times) <= _MIN_KNOWN else 4
-        ):
+        while self._times and now - self._times[0] > self._most_seconds():
             self._times.popleft()
             self._window.drop_oldest()
         return self._window
+
+    def _most_seconds(self) -> float:
+        return self._memory_seconds if len(self._times) > _MIN_KNOWN else self._longest_seconds
 
 
 class RecentErrors:
@@ -115,14 +117,14 @@ class RecentErrors:
     is mostly something else that runs here, and asks neither of what kind an outcome is nor how much was predicted: by
     its ratio one of 20 ms would speak ill of one of 100, and by a few of its kind one would wait for hundreds of them.
 
-    Nothing is known of what is not tried, so what is older than `memory_seconds` is forgotten: a bad minute must not
-    keep away those who would show that it is over.
+    Nothing is known of what is not tried, so what is older than `memory_seconds` is forgotten, and while too little is
+    known, what is older than `longest_seconds`: a bad time must not keep away those who would show that it is over.
     """
 
-    def __init__(self, num_kinds: int, *, memory_seconds: float, unknown_ratio: float) -> None:
+    def __init__(self, num_kinds: int, *, memory_seconds: float, longest_seconds: float, unknown_ratio: float) -> None:
         self._unknown_ratio = unknown_ratio
-        self._ratios = [_Aging(RatioWindow(), memory_seconds) for _ in range(num_kinds)]
-        self._delays = _Aging(DelayWindow(), memory_seconds)
+        self._ratios = [_Aging(RatioWindow(), memory_seconds, longest_seconds) for _ in range(num_kinds)]
+        self._delays = _Aging(DelayWindow(), memory_seconds, longest_seconds)
 
     def add(self, kind: int, predicted_seconds: float, seconds: float, now: float) -> None:
         """Take in an outcome that was predicted."""

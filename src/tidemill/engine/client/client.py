@@ -245,7 +245,7 @@ class EngineClient:
             self._by_sequence.pop(sequence_id, None)
             if self._accounts is not None:
                 self._accounts.ended(sequence_id, outcome)
-        self._promise.ended(sequence_ids)
+        self._promise.ended(sequence_ids, is_whole=outcome == "finished")
         self._requests.ended(len(sequence_ids), served=not in_engine)
         if in_engine and self._connection is not None:
             self._connection.send(Abort(sequence_ids=sequence_ids))
