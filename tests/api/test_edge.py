@@ -283,7 +283,9 @@ async def test_a_refusal_tells_what_was_asked_for_if_tokens_were(backend: FakeBa
     async with client_of(make_app(backend, on_refusal=lambda *told: refused.append(told))) as client:
         await client.get("/v1/models", headers=hasty)
         await client.post("/api/show", json={"model": "tiny"})
-        assert [asked for _, asked in refused] == [None, None]
+        await client.post("/api/generate", json={"model": "tiny"})
+        await client.post("/api/chat", json={"model": "tiny", "messages": []})
+        assert [asked for _, asked in refused] == [None] * 4
         for path, body in (
             ("/v1/completions", {"model": "tiny", "prompt": "x"}),
             ("/v1/chat/completions", chat),

@@ -125,6 +125,15 @@ def test_one_key_with_two_kinds_of_options_is_a_mistake(tmp_path: Path) -> None:
         ApiKeys.load(path)
 
 
+def test_one_name_for_two_keys_is_a_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.write_text(f"{KEY} name=first\n{KEY} name=first\n")
+    assert ApiKeys.load(path).required, "the same line twice is no second key"
+    path.write_text(f"{KEY} name=first\nanother-long-key name=first\n")
+    with pytest.raises(ConfigurationError, match=r"Line 2 .* the name first to a second key"):
+        ApiKeys.load(path)
+
+
 @pytest.mark.parametrize(
     ("prometheus", "client", "expected"),
     [("", "", (200, 200)), ("metrics=yes", "", (200, 403)), ("metrics=no", "", (403, 200)),

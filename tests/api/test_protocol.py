@@ -335,6 +335,14 @@ async def test_two_hosts_are_one_too_many(serve: Serve) -> None:
             assert b"'Host' is there 2 times" in answer
 
 
+async def test_a_host_is_asked_for_in_the_version_that_has_one(serve: Serve) -> None:
+    async with serve() as server:
+        answer = await server.raw(b"GET /v1/models HTTP/1.1\r\nconnection: close\r\n\r\n")
+        assert status_of(answer) == 400
+        assert b"'Host' is there 0 times" in answer
+        assert status_of(await server.raw(b"GET /v1/models HTTP/1.0\r\n\r\n")) == 200
+
+
 async def test_a_request_that_has_its_answer_gets_no_second_one(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     refused: list[str] = []
     late = LATE.replace(b"/v1/completions", b"/nope")

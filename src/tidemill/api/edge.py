@@ -109,7 +109,7 @@ class Edge:
     async def _serve(self, scope: Scope, headers: Headers, receive: Receive, reply: "_Reply") -> None:
         facts = facts_of(scope)
         try:
-            self._guard.check(headers.getlist("host"), headers.getlist("origin"))
+            self._guard.check(headers.getlist("host"), headers.getlist("origin"), http_version=scope["http_version"])
             if not self._is_open(scope["path"]):
                 caller = self._keys.authenticate(headers.get("authorization"))
                 facts.key, facts.cache_salt = caller.label, caller.cache_salt

@@ -47,6 +47,7 @@ class ApiKeys:
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"The API key file {path} cannot be read: {error}.") from error
         options: dict[str, KeyOptions] = {}
+        named: dict[str, str] = {}
         for number, line in enumerate(lines, start=1):
             key, *words = line.partition("#")[0].split() or [""]
             if not key:
@@ -59,6 +60,11 @@ class ApiKeys:
             if options.setdefault(key, found := parse_options(words, where)) != found:
                 raise ConfigurationError(
                     f"{where} gives a key other options than a line before.", next_step="Keep one line for each key."
+                )
+            if found.name is not None and named.setdefault(found.name, key) != key:
+                raise ConfigurationError(
+                    f"{where} gives the name {found.name} to a second key.",
+                    next_step="Give each its own: books, logs and metrics tell keys apart by their names.",
                 )
         if not options:
             raise ConfigurationError(f"The API key file {path} has no key.", next_step="Write one key a line.")

@@ -26,15 +26,18 @@ def is_loopback(host: str) -> bool:
 class OriginGuard:
     """Refuses foreign Host and Origin headers while bound to loopback; beyond it the API key is the guard.
 
-    Two Host headers are refused anywhere, as RFC 9112 (3.2) has it: a proxy may have believed the other one.
+    Two Host headers, and none in HTTP/1.1, are refused anywhere, as RFC 9112 (3.2) has it: a proxy may have believed
+    the other one.
     """
 
     def __init__(self, bound_host: str) -> None:
         self._active = is_loopback(bound_host)
 
-    def check(self, hosts: Sequence[str], origins: Sequence[str]) -> None:
-        """Raises `ForbiddenError` for a host name or an origin that is not loopback, `InvalidRequestError` for two."""
-        if len(hosts) > 1:
+    def check(self, hosts: Sequence[str], origins: Sequence[str], *, http_version: str) -> None:
+        """Raises `ForbiddenError` for a host name or an origin that is not loopback, `InvalidRequestError` unless there
+        is one host name.
+        """
+        if len(hosts) > 1 or (not hosts and http_version == "1.1"):
             raise InvalidRequestError(f"The header 'Host' is there {len(hosts)} times; send it once.", param="Host")
         if not self._active:
             return

@@ -128,7 +128,7 @@ class Metrics:
             "the server was too busy or not ready. For the objective errors, requests: answered, failed by this "
             "service's fault (those it was not ready for too), or refused because it was too busy. Attainment over "
             "admitted is met / (met + missed), over offered met / (met + missed + refused). Malformed requests, and "
-            "those whose clients left, count nowhere.",
+            "what a client that left did not wait for, count nowhere.",
             (*_LABEL, "objective", "outcome"),
             registry=registry,
         )

@@ -97,20 +97,22 @@ class PromiseRecorder:
             ("deadline", promised.deadline_seconds, outcome.total_seconds),
         )
         for objective, seconds, actual in measured:
-            if seconds is not None:
-                self._metrics.slo_outcome(objective, _verdict(outcome, seconds, actual)).inc()
+            if seconds is not None and (verdict := _verdict(outcome, seconds, actual)) is not None:
+                self._metrics.slo_outcome(objective, verdict).inc()
         if outcome.predicted_ttft_seconds and outcome.p99_ttft_seconds and outcome.ttft_seconds is not None:
             self._metrics.ttft_prediction.observe(outcome.ttft_seconds / outcome.predicted_ttft_seconds)
             self._metrics.ttft_predicted(within_p99=outcome.ttft_seconds <= outcome.p99_ttft_seconds).inc()
 
 
-def _verdict(outcome: PromiseOutcome, promised_seconds: float, actual_seconds: float | None) -> str:
+def _verdict(outcome: PromiseOutcome, promised_seconds: float, actual_seconds: float | None) -> str | None:
+    """None if there is nothing to judge by: one token has no time per token, and who leaves early sees no end."""
     if outcome.is_refused:
         return "refused"
     if outcome.is_failed:
         return "missed"
-    # An answer of one token has no time per token to miss.
-    return "met" if actual_seconds is None or actual_seconds <= promised_seconds else "missed"
+    if actual_seconds is None:
+        return None
+    return "met" if actual_seconds <= promised_seconds else "missed"
 
 
 class RecordedBackend:

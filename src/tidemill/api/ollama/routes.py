@@ -55,7 +55,7 @@ class OllamaRoutes:
         """POST /api/generate."""
         note_asked(facts_of(request.scope), request.headers, self._service.settings)
         body = self._generates.decode(await self._service.bodies.read(request))
-        info, ids = self._start(request, body)
+        info, ids = self._start(request, body, is_load=not body.prompt)
         if not body.prompt:
             return self._loaded(generate_shape, body)
         return self._answer(request, body, generate_to_generation(body, info, self._service, **ids), generate_shape)
@@ -64,15 +64,17 @@ class OllamaRoutes:
         """POST /api/chat."""
         note_asked(facts_of(request.scope), request.headers, self._service.settings)
         body = self._chats.decode(await self._service.bodies.read(request))
-        info, ids = self._start(request, body)
+        info, ids = self._start(request, body, is_load=not body.messages)
         if not body.messages:
             return self._loaded(chat_shape, body)
         return self._answer(request, body, chat_to_generation(body, info, self._service, **ids), chat_shape)
 
-    def _start(self, request: Request, body: OllamaFields) -> tuple[ModelInfo, dict[str, Any]]:
+    def _start(self, request: Request, body: OllamaFields, *, is_load: bool) -> tuple[ModelInfo, dict[str, Any]]:
+        facts = facts_of(request.scope)
+        if is_load:
+            facts.asked = None
         check_common(body)
         info = model_named(self._service, body.model)
-        facts = facts_of(request.scope)
         facts.model = info.names[0]
         facts.generation_id = f"gen-{self._service.new_id()}"
         return info, {"generation_id": facts.generation_id, "cache_salt": facts.cache_salt}
