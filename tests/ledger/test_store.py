@@ -166,21 +166,25 @@ def test_what_could_not_be_written_before_the_end_is_said(
 
 
 class FullDisk:
-    """Opens connections to a file that may not grow until `has_room` is set."""
+    """Opens connections to a file that may not grow until `has_room` is set, or it is opened for so many times."""
 
-    def __init__(self) -> None:
+    def __init__(self, room_at: int = 2**31) -> None:
         self.has_room = False
         self.tried = threading.Event()
+        self._tries_left = room_at
 
     def open(self, path: Path) -> sqlite3.Connection:
         self.tried.set()
+        self._tries_left -= 1
+        self.has_room |= self._tries_left <= 0
         connection = connect(path)
         if not self.has_room:
             connection.execute("PRAGMA max_page_count = 1")
         return connection
 
 
-def test_a_full_disk_drops_and_counts_and_never_waits(tmp_path: Path) -> None:
+def test_a_full_disk_drops_and_counts_and_never_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidemill.ledger.store._STOP_SECONDS", 0.05)
     disk = FullDisk()
     store = LedgerStore(
         tmp_path / "ledger.sqlite", retention_days=1, wall_clock=lambda: NOON, opener=disk.open, max_waiting=3
@@ -195,6 +199,18 @@ def test_a_full_disk_drops_and_counts_and_never_waits(tmp_path: Path) -> None:
     assert store.counts.num_written == 0
     assert store.counts.num_failed_writes >= 1
     assert store.counts.num_dropped == 21
+
+
+def test_a_disk_that_has_room_before_the_end_loses_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    disk = FullDisk(room_at=3)
+    store = LedgerStore(tmp_path / "ledger.sqlite", retention_days=1, wall_clock=lambda: NOON, opener=disk.open)
+    for _ in range(5):
+        store.put(request())
+    store.start()
+    store.stop()
+    assert (store.counts.num_written, store.counts.num_dropped) == (5, 0)
+    assert "are lost" not in caplog.text
+    assert "The books are written again." in caplog.text
 
 
 def test_a_disk_with_room_again_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +235,8 @@ def _wait_for(happened: Callable[[], bool]) -> None:
     raise AssertionError("it did not happen")
 
 
-def test_a_read_only_place_stops_nothing(tmp_path: Path) -> None:
+def test_a_read_only_place_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidemill.ledger.store._STOP_SECONDS", 0.05)
     (tmp_path / "file").write_text("")
     store = LedgerStore(tmp_path / "file" / "ledger.sqlite", retention_days=1, wall_clock=lambda: NOON)
     store.put(request())

@@ -47,7 +47,7 @@ class By(enum.Enum):
 def ledger(
     given: GivenFlags,
     by: Annotated[By, typer.Option("--by", help="Group requests by key, model or day.")] = By.KEY,
-    days: Annotated[int, typer.Option("--days", min=1, max=36_500, help="Today and as many days before it.")] = 1,
+    days: Annotated[int, typer.Option("--days", min=1, max=36_500, help="So many days, the last of them today.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output, all digits.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="The groups as comma-separated values, all digits.")] = False,
 ) -> None:

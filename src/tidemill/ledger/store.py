@@ -28,6 +28,9 @@ _PRUNE_SECONDS = 3600.0
 _BUSY_SECONDS = 5.0
 _DAY_SECONDS = 86_400.0
 _STOP_SECONDS = 8.0
+_STOP_RETRY_SECONDS = 0.25
+_LAST_SECONDS = 1.0
+"""For the writer to count what it gives up."""
 
 Connect = Callable[[Path], sqlite3.Connection]
 
@@ -75,6 +78,7 @@ class LedgerStore:
         self._open = opener
         self._waiting: queue.Queue[Entry | None] = queue.Queue(max_waiting)
         self._stopping = threading.Event()
+        self._gave_up = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
@@ -101,7 +105,9 @@ class LedgerStore:
         with contextlib.suppress(queue.Full):
             self._waiting.put_nowait(None)  # wakes a writer that has nothing to do
         self._thread.join(_STOP_SECONDS)
-        if num_lost := self._num_taken - self.counts.num_written:
+        self._gave_up.set()
+        self._thread.join(_LAST_SECONDS)
+        if num_lost := self._num_taken + self.counts.num_not_taken - self.counts.num_written:
             log.error("Entries of the books are lost: %d, at %s.", num_lost, self._path)
 
     def _run(self) -> None:
@@ -125,17 +131,22 @@ class LedgerStore:
         return batch
 
     def _write_until_done(self, batch: list[Entry]) -> None:
-        """Write `batch`, however often it takes; when the server ends, what the disk does not take is dropped."""
+        """Write `batch`, however often it takes; when the server ends, what the disk does not take soon is dropped."""
         while True:
             try:
                 self._write(batch)
             except (OSError, sqlite3.Error, ConfigurationError) as error:
                 self._fail(error)
                 wait = _RETRY_SECONDS[min(self._num_failures, len(_RETRY_SECONDS)) - 1]
-                if self._stopping.is_set() or self._stopping.wait(wait):
+                if self._stopping.wait(wait) and self._gave_up.wait(_STOP_RETRY_SECONDS):
                     self.counts.num_given_up += len(batch)
                     return
             else:
+                if self._num_failures:
+                    log.warning(
+                        "The books are written again.",
+                        extra={"fields": {"path": str(self._path), "entries_dropped": self.counts.num_dropped}},
+                    )
                 self._num_failures = 0
                 self.counts.num_written += len(batch)
                 return
