@@ -32,6 +32,8 @@ def bind(settings: ServerSettings) -> socket.socket:
     sock = socket.socket(family, kind, protocol)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Connections inherit it. Left to itself the system takes in megabytes for a client that does not read.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, settings.max_stream_buffer_bytes)
         sock.bind(address)
         # At once: two sockets may be bound to one address as long as neither listens.
         sock.listen(_BACKLOG)
