@@ -200,11 +200,20 @@ def test_a_window_forgets_the_oldest() -> None:
 def test_of_share_and_seconds_what_says_less_counts() -> None:
     errors = RecentErrors(2, memory_seconds=15.0, longest_seconds=60.0, unknown_ratio=1.3)
     assert errors.late_seconds(0, 1.0, now=0.0) == pytest.approx(0.3)
-    for number in range(200):
-        errors.add(0, 0.02, 0.12 if number % 40 == 0 else 0.02, now=0.0)
+    for number in range(400):
+        predicted = 0.02 if number % 2 else 0.1
+        errors.add(0, predicted, predicted + (0.1 if number % 39 == 0 else 0.0), now=0.0)
     assert errors.p99_ratio(0, now=1.0) == pytest.approx(6.0)
     assert errors.late_seconds(0, 0.01, now=1.0) == pytest.approx(0.05), "six times as long"
     assert errors.late_seconds(0, 0.1, now=1.0) == pytest.approx(0.1), "a tenth of a second later, as those were"
+
+
+def test_what_short_ones_are_late_by_says_little_of_long_ones() -> None:
+    errors = RecentErrors(1, memory_seconds=15.0, longest_seconds=60.0, unknown_ratio=1.3)
+    for number in range(400):
+        errors.add(0, 0.02, 0.03 if number % 40 == 0 else 0.02, now=0.0)
+    assert errors.late_seconds(0, 0.02, now=0.0) == pytest.approx(0.01)
+    assert errors.late_seconds(0, 1.0, now=0.0) == pytest.approx(0.5)
 
 
 def test_where_enough_is_known_the_last_seconds_tell() -> None:

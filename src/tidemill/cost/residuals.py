@@ -13,6 +13,8 @@ _NUM_ASSUMED = 8
 _LEAST_RATIO, _MOST_RATIO = 0.01, 100.0
 _QUANTILE = 0.9925
 """Aimed at a little beyond 99 %: of 1,024 ratios, this order statistic is exceeded by 0.2 to 1.6 % of what follows."""
+_LONG = 0.9
+"""So many of the predicted times are shorter than a long one."""
 _QUANTILE_OF_TWO = 0.995
 """Of either where the smaller of two counts: it is exceeded more often than each of them."""
 
@@ -40,6 +42,11 @@ class _Window:
         """Forget the oldest number."""
         del self._by_size[bisect_left(self._by_size, self._by_age.popleft())]
 
+    def order_statistic(self, share: float) -> float:
+        """What `share` of the numbers keep within; without end while too few are known."""
+        numbers = self._by_size
+        return numbers[int(share * len(numbers))] if len(numbers) >= _MIN_KNOWN else math.inf
+
     def values(self) -> tuple[float, ...]:
         """All of them, oldest first."""
         return tuple(self._by_age)
@@ -50,12 +57,7 @@ class DelayWindow(_Window):
 
     def p99(self) -> float:
         """The calibrated 99th percentile; without end while too few are known."""
-        return self.quantile(_QUANTILE)
-
-    def quantile(self, share: float) -> float:
-        """What `share` of the delays keep within; without end while too few are known."""
-        delays = self._by_size
-        return delays[int(share * len(delays))] if len(delays) >= _MIN_KNOWN else math.inf
+        return self.order_statistic(_QUANTILE)
 
 
 class RatioWindow(_Window):
@@ -116,6 +118,7 @@ class RecentErrors:
     Shares are told apart by kind of outcome, for each kind is predicted better or worse. What delays one in a hundred
     is mostly something else that runs here, and asks neither of what kind an outcome is nor how much was predicted: by
     its ratio one of 20 ms would speak ill of one of 100, and by a few of its kind one would wait for hundreds of them.
+    But of an outcome that was predicted to take longer than nearly all of those, their delays say too little.
 
     Nothing is known of what is not tried, so what is older than `memory_seconds` is forgotten, and while too little is
     known, what is older than `longest_seconds`: a bad time must not keep away those who would show that it is over.
@@ -124,12 +127,14 @@ class RecentErrors:
     def __init__(self, num_kinds: int, *, memory_seconds: float, longest_seconds: float, unknown_ratio: float) -> None:
         self._unknown_ratio = unknown_ratio
         self._ratios = [_Aging(RatioWindow(), memory_seconds, longest_seconds) for _ in range(num_kinds)]
-        self._delays = _Aging(DelayWindow(), memory_seconds, longest_seconds)
+        self._delays = _Aging(_Window(), memory_seconds, longest_seconds)
+        self._predicted = _Aging(_Window(), memory_seconds, longest_seconds)
 
     def add(self, kind: int, predicted_seconds: float, seconds: float, now: float) -> None:
         """Take in an outcome that was predicted."""
         self._ratios[kind].add(max(_LEAST_RATIO, min(_MOST_RATIO, seconds / predicted_seconds)), now)
         self._delays.add(seconds - predicted_seconds, now)
+        self._predicted.add(predicted_seconds, now)
 
     def num_known(self, kind: int, now: float) -> int:
         """How many outcomes of `kind` tell."""
@@ -142,4 +147,6 @@ class RecentErrors:
     def late_seconds(self, kind: int, predicted_seconds: float, now: float) -> float:
         """By how much one outcome in a hundred takes longer than `predicted_seconds`, at least 0."""
         by_ratio = (self.p99_ratio(kind, now) - 1.0) * predicted_seconds
-        return min(by_ratio, max(0.0, self._delays.at(now).quantile(_QUANTILE_OF_TWO)))
+        delay = max(0.0, self._delays.at(now).order_statistic(_QUANTILE_OF_TWO))
+        long_seconds = self._predicted.at(now).order_statistic(_LONG)
+        return min(by_ratio, delay * max(1.0, predicted_seconds / long_seconds))

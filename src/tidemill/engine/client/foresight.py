@@ -9,7 +9,7 @@ from tidemill.config.settings import SchedulerSettings
 from tidemill.core.clock import Clock
 from tidemill.cost.residuals import RecentErrors
 from tidemill.cost.step_shape import streams_shape
-from tidemill.cost.step_times import CostParameters, StepTimes
+from tidemill.cost.step_times import UNKNOWN_P99_RATIO, CostParameters, StepTimes
 from tidemill.engine.client.offer import Offer, Prediction
 from tidemill.engine.client.outstanding import OutstandingSequences
 from tidemill.engine.client.outstanding_sequence import OutstandingSequence
@@ -18,7 +18,6 @@ from tidemill.scheduler.forecast import Forecast, head_size
 from tidemill.scheduler.pacing import keepable
 from tidemill.scheduler.prompt_order import Rank
 
-_UNKNOWN_P99_RATIO = 1.3
 _MEMORY_SECONDS, _LONGEST_MEMORY_SECONDS = 15.0, 180.0
 """How long an outcome tells of those to come, and while few are known: no longer is refused for a bad time."""
 _OVERHEAD_STEP_SECONDS = 0.0002
@@ -39,7 +38,7 @@ class Foresight:
             2,
             memory_seconds=_MEMORY_SECONDS,
             longest_seconds=_LONGEST_MEMORY_SECONDS,
-            unknown_ratio=_UNKNOWN_P99_RATIO,
+            unknown_ratio=UNKNOWN_P99_RATIO,
         )
         """Of tenants within their share, and of those beyond it, who may be overtaken."""
         self._overhead_seconds = [0.001, 0.001]
