@@ -106,7 +106,7 @@ def test_what_it_learnt_survives_a_restart() -> None:
     assert again.is_calibrated
     for _ in range(20):
         shape = chat(rng)
-        assert again.times.seconds(shape) == pytest.approx(model.times.seconds(shape) / model.times.pace, rel=0.02)
+        assert again.times.seconds(shape) == pytest.approx(model.times.seconds(shape) / model.times.paces[0], rel=0.02)
     assert again.times.p99_ratios == pytest.approx(model.times.p99_ratios)
 
 

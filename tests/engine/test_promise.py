@@ -19,7 +19,7 @@ from tidemill.engine.protocol import Ready, SequenceOutput, StepOutput
 SLOW = CostParameters(
     coefficients=(0.01, 0.001, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
     corrections={},
-    pace=1.0,
+    paces=(1.0, 1.0),
     p99_ratios=(1.1, 1.1),
     gap_ratio=1.1,
     delay_seconds=0.0011,

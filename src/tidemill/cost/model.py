@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import msgspec
 
 from tidemill.cost.non_negative_fit import NonNegativeFit
+from tidemill.cost.pace import Pace
 from tidemill.cost.residuals import DelayWindow, RatioWindow
 from tidemill.cost.step_shape import NUM_FEATURES, StepShape, cell_of, features
 from tidemill.cost.step_times import UNKNOWN_P99_RATIO, CostParameters, StepTimes
@@ -20,7 +21,6 @@ _FULL_COUNT = 8
 """Observations after which a cell has its full say in the fit."""
 _MEMORY = 32
 """About how many observations a cell's mean remembers."""
-_PACE_MEMORY = 16
 _MIN_CLIP_RATIO = 0.05
 _NEW_CLIP_RATIO = 0.5
 _NUM_WILD = 16
@@ -85,6 +85,7 @@ class CostModel:
         self._late_ratios = RatioWindow(_GAP_WINDOW)
         """Of steps with prompt rows, the last few: a bad minute must not make chunks small for the next ten."""
         self._prompt_steps_ratio = 1.0
+        self._paces = (Pace(), Pace())
         self._error_ratio = 0.1
         self._num_steps = 0
 
@@ -130,9 +131,10 @@ class CostModel:
         ratio = seconds / expected
         if self._num_steps >= _NUM_WILD:
             self._judge(shape, seconds, expected)
-        self._learn(shape, seconds, expected / self.times.pace)
-        step = min(1.25, max(0.8, ratio)) - 1.0
-        self.times.pace = min(4.0, max(0.25, self.times.pace * (1.0 + step / _PACE_MEMORY)))
+        kind = shape.num_rows > shape.num_samples
+        self._learn(shape, seconds, expected / self.times.paces[kind])
+        self._paces[kind].note(ratio, is_known=self._cells[cell_of(shape)].count > _FULL_COUNT)
+        self._renew_paces()
         self._num_steps += 1
         return outcome
 
@@ -147,6 +149,8 @@ class CostModel:
 
     def judge_anew(self, steps: Sequence[tuple[StepShape, float]]) -> None:
         """Forget past errors, which were made while little was known, and take those on `steps` in their place."""
+        self._paces = (Pace(), Pace())
+        self._renew_paces()
         self._ratios = (RatioWindow(), RatioWindow())
         self._delays = DelayWindow()
         self._late_ratios = RatioWindow(_GAP_WINDOW)
@@ -161,7 +165,7 @@ class CostModel:
         return CostParameters(
             coefficients=tuple(self.times.coefficients),
             corrections=dict(self.times.corrections),
-            pace=self.times.pace,
+            paces=self.times.paces,
             p99_ratios=self.times.p99_ratios,
             gap_ratio=self.times.gap_ratio,
             delay_seconds=self.times.delay_seconds,
@@ -230,6 +234,10 @@ class CostModel:
 
     def _renew_corrections(self) -> None:
         self.times.corrections = {key: self._correction(cell) for key, cell in self._cells.items()}
+
+    def _renew_paces(self) -> None:
+        streams, prompts = self._paces
+        self.times.paces = (streams.factor, prompts.factor)
 
     def _renew_percentiles(self) -> None:
         streams, prompts = (window.p99(UNKNOWN_P99_RATIO) for window in self._ratios)

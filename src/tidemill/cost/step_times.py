@@ -17,16 +17,16 @@ UNKNOWN_P99_RATIO = 1.5
 class CostParameters(msgspec.Struct, frozen=True, kw_only=True):
     """The numbers of a fitted model, as they cross a process boundary.
 
-    `corrections` are factors by cell of like steps; `pace` is the factor of the last few dozen steps; `p99_ratios` are
-    the 99th percentile over the mean, of steps of streams only and of steps with prompt rows. `gap_ratio` is what steps
-    with prompt rows keep within, over their mean, so often that 99 of 100 steps of any kind do. `delay_seconds` is the
+    `corrections` are factors by cell of like steps. Of steps of streams only, and of those with prompt rows: `paces`
+    are the factors of late (see `Pace`), `p99_ratios` the 99th percentile over the mean. `gap_ratio` is what steps with
+    prompt rows keep within, over their mean, so often that 99 of 100 steps of any kind do. `delay_seconds` is the
     99th percentile of what steps of streams only took beyond their mean, endless while too few have told. `error_ratio`
     is the running median of |seconds / predicted - 1|.
     """
 
     coefficients: tuple[float, ...]
     corrections: dict[int, float]
-    pace: float
+    paces: tuple[float, float]
     p99_ratios: tuple[float, float]
     gap_ratio: float
     delay_seconds: float
@@ -40,7 +40,7 @@ class StepTimes:
     def __init__(self) -> None:
         self.coefficients = [0.0] * NUM_FEATURES
         self.corrections: dict[int, float] = {}
-        self.pace = 1.0
+        self.paces = (1.0, 1.0)
         self.p99_ratios = (UNKNOWN_P99_RATIO, UNKNOWN_P99_RATIO)
         self.gap_ratio = UNKNOWN_P99_RATIO
         self.delay_seconds = math.inf
@@ -51,7 +51,7 @@ class StepTimes:
         times = cls()
         times.coefficients = list(parameters.coefficients)
         times.corrections = parameters.corrections
-        times.pace = parameters.pace
+        times.paces = parameters.paces
         times.p99_ratios = parameters.p99_ratios
         times.gap_ratio = parameters.gap_ratio
         times.delay_seconds = parameters.delay_seconds
@@ -60,7 +60,7 @@ class StepTimes:
     def seconds(self, shape: StepShape) -> float:
         """The mean time of a step of `shape`, in seconds."""
         linear: float = sum(map(mul, self.coefficients, features(shape)))
-        return linear * self.corrections.get(cell_of(shape), 1.0) * self.pace
+        return linear * self.corrections.get(cell_of(shape), 1.0) * self.paces[shape.num_rows > shape.num_samples]
 
     def p99_ratio(self, shape: StepShape) -> float:
         """The 99th percentile of the time of a step like `shape`, over its mean."""

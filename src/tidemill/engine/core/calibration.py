@@ -90,7 +90,6 @@ def calibrate(
     runner.launch(batches.forget()).result()
     if learnt:
         model.settle()
-        model.times.pace = 1.0
         model.judge_anew(learnt)
     return len(learnt)
 
