@@ -34,6 +34,8 @@ WITHIN, METER = "tidemill_ttft_predictions_total", "tidemill_energy_meter_joules
 NAMES = (RUNNING_ERROR, RESIDUAL, STEP, TTFT, WITHIN, METER)
 IDLE_SECONDS = 12.0
 """Rest before the first load, in which the meter sees what the machine draws anyway: it is read every five."""
+WATCH_SECONDS = 5.0
+"""Each look takes time on cores that steps run on, and they are what is looked at."""
 CLOSED_STREAMS = 12
 LEAST_ENDED = 2 * CLOSED_STREAMS
 
@@ -137,7 +139,7 @@ async def _keep_asking(client: Client, load: str, ends: float, ended: list[float
 
 async def _watch(server: LiveServer, pages: list[Page]) -> None:
     while True:
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(WATCH_SECONDS)
         pages.append(await asyncio.to_thread(scraped, server, *NAMES))
 
 

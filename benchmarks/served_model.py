@@ -7,10 +7,10 @@ import argparse
 import contextlib
 import os
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import psutil
 
 from benchmarks.machine import make_checkpoint
@@ -85,5 +85,6 @@ def samples(text: str, *names: str) -> dict[str, float]:
 
 
 def scraped(server: LiveServer, *names: str) -> dict[str, float]:
-    """What the server says of itself at this moment."""
-    return samples(httpx.get(f"{server.url}/metrics").text, *names)
+    """What the server says of itself at this moment. Asked for cheaply: a new client of httpx takes 22 ms of a core."""
+    with urllib.request.urlopen(f"{server.url}/metrics") as answer:
+        return samples(answer.read().decode(), *names)
