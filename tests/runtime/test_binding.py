@@ -40,6 +40,13 @@ def test_a_taken_port_is_one_sentence() -> None:
         assert again.getsockname()[1] == port
 
 
+def test_what_the_kernel_holds_for_a_client_that_does_not_read_is_bounded() -> None:
+    with bind(ServerSettings(port=0, max_stream_buffer_bytes=16_384)) as listener:
+        listener.settimeout(5.0)
+        with socket.create_connection(listener.getsockname()), listener.accept()[0] as served:
+            assert served.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 2 * 16_384, "Linux doubles it"
+
+
 def test_a_host_that_is_not_ours_is_one_sentence() -> None:
     for host in ("203.0.113.1", "no-such-host.invalid"):
         with pytest.raises(ConfigurationError):
