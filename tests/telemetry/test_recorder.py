@@ -1,26 +1,21 @@
 """Facts become metrics, each exactly once, under the names that vLLM's boards know."""
 
-import contextlib
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.fakes.backend import FakeBackend
 from tests.fakes.fake_engine import INFO
-from tidemill.config.settings import Settings, SloSettings
+from tests.fakes.recorded import Bench
+from tidemill.config.settings import Settings
 from tidemill.core.backend import BackendState
 from tidemill.core.clock import VirtualClock
 from tidemill.core.errors import EngineFailedError, InvalidRequestError, OverloadedError
-from tidemill.core.objectives import Objectives
-from tidemill.core.requests import GenerationRequest, SamplingParams, TextPrompt
-from tidemill.core.stats import PromiseOutcome, StepStats
+from tidemill.core.stats import StepStats
 from tidemill.runtime.instruments import Instruments
-from tidemill.telemetry.error_recorder import ErrorRecorder
-from tidemill.telemetry.metrics import STEP_PARTS, Metrics, render
+from tidemill.telemetry.metrics import STEP_PARTS, render
 from tidemill.telemetry.processes import ProcessMemoryCollector
-from tidemill.telemetry.recorder import EngineRecorder, PromiseRecorder, RecordedBackend
 from tidemill.telemetry.state_seconds import StateSeconds
 
 NAMES = {
@@ -38,36 +33,6 @@ NAMES = {
     "vllm:e2e_request_latency_seconds": "histogram",
     "vllm:request_queue_time_seconds": "histogram",
 }
-
-
-class Bench:
-    """A recorded fake backend, and its metrics as a scraper reads them."""
-
-    def __init__(self, **fake: Any) -> None:
-        self.clock = VirtualClock()
-        self.backend = FakeBackend(**fake)
-        self.registry = CollectorRegistry()
-        self.metrics = Metrics(self.registry, model_name="tiny", version="1.2.3")
-        self.engine = EngineRecorder(self.metrics)
-        self.recorded = RecordedBackend(self.backend, self.metrics, self.clock)
-
-    async def run(self, *, n: int = 1, num_prompts: int = 1, stop_after: int | None = None) -> None:
-        prompts = tuple(TextPrompt(text="x") for _ in range(num_prompts))
-        request = GenerationRequest(request_id="r", model="tiny", prompts=prompts, n=n, sampling=SamplingParams(seed=1))
-        async with contextlib.aclosing(self.recorded.generate(request)) as chunks:
-            count = 0
-            async for _ in chunks:
-                self.clock.advance(0.5)
-                count += 1
-                if count == stop_after:
-                    return
-
-    def value(self, name: str, **labels: str) -> float | None:
-        return self.registry.get_sample_value(name, {"model_name": "tiny", **labels})
-
-    def finished(self) -> dict[str, float | None]:
-        reasons = ("stop", "length", "abort", "error")
-        return {r: self.value("vllm:request_success_total", finished_reason=r) for r in reasons}
 
 
 async def test_a_scraper_reads_every_name_before_the_first_request() -> None:
@@ -181,29 +146,6 @@ async def test_memory_is_that_of_the_processes_there_are() -> None:
     assert resident("engine") is None
 
 
-def test_attainment_counts_each_sequence_once_an_objective() -> None:
-    bench = Bench()
-    recorder = PromiseRecorder(bench.metrics, SloSettings(slo_profile="interactive"))
-    promised = Objectives(ttft_seconds=0.15, tpot_seconds=0.045)
-    facts = {"ttft_seconds": 0.1, "tpot_seconds": 0.05, "predicted_ttft_seconds": 0.08, "p99_ttft_seconds": 0.09}
-    recorder.outcome(PromiseOutcome(objectives=promised, total_seconds=1.0, **facts))
-    recorder.outcome(PromiseOutcome(objectives=promised, is_refused=True))
-    recorder.outcome(PromiseOutcome(objectives=promised, is_failed=True))
-    recorder.outcome(PromiseOutcome(objectives=promised, ttft_seconds=0.2, total_seconds=0.2))
-    recorder.outcome(PromiseOutcome(objectives=Objectives(), ttft_seconds=9.0))
-
-    def count(objective: str, outcome: str) -> float | None:
-        return bench.value("tidemill_slo_outcomes_total", objective=objective, outcome=outcome)
-
-    assert [count("ttft", outcome) for outcome in ("met", "missed", "refused")] == [1.0, 2.0, 1.0]
-    assert [count("tpot", outcome) for outcome in ("met", "missed", "refused")] == [0.0, 2.0, 1.0], "one token has none"
-    assert [count("deadline", outcome) for outcome in ("met", "missed", "refused")] == [0.0, 0.0, 0.0]
-    assert bench.value("tidemill_ttft_predictions_total", within_p99="false") == 1.0
-    assert bench.value("tidemill_ttft_prediction_ratio_sum") == pytest.approx(1.25)
-    assert bench.value("tidemill_slo_objective", objective="ttft") == 0.15
-    assert bench.value("tidemill_slo_objective", objective="availability") == 0.999
-
-
 def test_a_step_tells_how_wrong_its_prediction_was() -> None:
     bench = Bench()
     bench.engine.step(stats(prediction_error_ratio=0.04))
@@ -290,63 +232,6 @@ async def test_opentelemetrys_names_have_its_buckets_and_labels() -> None:
     bench.backend.failure = None
     await bench.run(stop_after=1)
     assert value(names[0], "_count", error_type="") == 1, "a client that left says nothing of the server"
-
-
-def test_errors_are_counted_by_type_and_against_the_promise_where_they_are_the_services_fault() -> None:
-    bench = Bench()
-    recorder = ErrorRecorder(bench.metrics)
-
-    def outcomes() -> list[float | None]:
-        return [
-            bench.value("tidemill_slo_outcomes_total", objective="errors", outcome=outcome)
-            for outcome in ("met", "missed", "refused")
-        ]
-
-    recorder.ended(None)
-    recorder.ended("EngineFailedError")
-    recorder.ended("SlowReaderError")
-    assert outcomes() == [1, 1, 0], "a slow reader has cut itself off"
-    recorder.refused("InvalidRequestError", asks_for_tokens=True)
-    assert outcomes() == [1, 1, 0], "a malformed request breaks no promise"
-    recorder.refused("UnavailableError", asks_for_tokens=False)
-    assert outcomes() == [1, 1, 0], "nor does a list of models that is not there yet"
-    recorder.refused("OverloadedError", asks_for_tokens=True)
-    recorder.refused("UnavailableError", asks_for_tokens=True)
-    assert outcomes() == [1, 2, 1]
-    recorder.ended("KeyError")
-    assert outcomes() == [1, 3, 1]
-    assert bench.value("tidemill_request_failures_total", error="InternalError") == 1, "labels are bounded"
-    assert bench.value("tidemill_request_refusals_total", error="OverloadedError") == 1
-
-
-def test_a_request_that_no_engine_was_ready_for_is_a_refusal_of_what_was_promised() -> None:
-    bench = Bench()
-    promises = PromiseRecorder(bench.metrics, SloSettings(slo_profile="relaxed", slo_attainment_ratio=0.9))
-    promises.unavailable(Objectives())
-    assert bench.value("tidemill_slo_outcomes_total", objective="ttft", outcome="refused") == 1
-    assert bench.value("tidemill_slo_outcomes_total", objective="deadline", outcome="refused") == 0
-    assert bench.value("tidemill_slo_budget_ratio", objective="ttft") == pytest.approx(0.1)
-    assert bench.value("tidemill_slo_budget_ratio", objective="availability") == pytest.approx(0.001)
-    promises.unavailable(Objectives(deadline_seconds=3.0))
-    assert bench.value("tidemill_slo_outcomes_total", objective="deadline", outcome="refused") == 1
-
-
-def test_a_request_for_tokens_while_no_engine_is_ready_counts_once_an_objective() -> None:
-    settings = Settings(slo=SloSettings(slo_profile="relaxed"))
-    instruments = Instruments(settings, engine_pid=lambda: None, clock=VirtualClock())
-    instruments.refused("UnavailableError", None)
-    instruments.refused("UnavailableError", Objectives())
-    instruments.refused("OverloadedError", Objectives())
-
-    def outcomes(objective: str) -> list[float | None]:
-        labels = {"model_name": instruments.model_name, "objective": objective}
-        return [
-            instruments.registry.get_sample_value("tidemill_slo_outcomes_total", {**labels, "outcome": outcome})
-            for outcome in ("met", "missed", "refused")
-        ]
-
-    assert outcomes("errors") == [0, 1, 1]
-    assert outcomes("ttft") == [0, 0, 1], "the engine's client tells of those that were too much for it"
 
 
 def test_time_is_counted_by_state_up_to_the_moment_of_asking() -> None:
