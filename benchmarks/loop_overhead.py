@@ -157,7 +157,7 @@ class Rig:
         submit = Submit(
             sequence_id=sequence_id, prompt_token_ids=tuple((sequence_id + i) % 90 + 33 for i in range(PROMPT_TOKENS)),
             sampling=sampling, max_new_tokens=MAX_LEN - PROMPT_TOKENS, prompt_index=0, sample_index=0, priority=0,
-            cache_salt="",
+            cache_salt="", arrival=monotonic(),
         )  # fmt: skip
         self._sock.sendall(encode_frame(submit))
         plan = SequencePlan(

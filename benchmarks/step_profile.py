@@ -118,7 +118,7 @@ class Engine:
             prompt = tuple(300 + (7 * sequence + 13 * position) % 3000 for position in range(context))
             frame = Submit(
                 sequence_id=sequence, prompt_token_ids=prompt, sampling=sampling, max_new_tokens=num_output,
-                prompt_index=0, sample_index=0, priority=0, cache_salt="",
+                prompt_index=0, sample_index=0, priority=0, cache_salt="", arrival=monotonic(),
             )  # fmt: skip
             self._socket.send(encode_frame(frame))
             if sequence % FRAMES_AT_ONCE == 0:

@@ -100,7 +100,9 @@ class Rig:
         return [out for frame in self.channel.sent for out in frame.outputs if out.sequence_id == sequence_id]
 
 
-def submit(sequence_id: int, *, num_prompt: int = 5, max_new: int = 4, **sampling: object) -> Submit:
+def submit(
+    sequence_id: int, *, num_prompt: int = 5, max_new: int = 4, arrival: float = 0.0, **sampling: object
+) -> Submit:
     return Submit(
         sequence_id=sequence_id,
         prompt_token_ids=tuple(range(20, 20 + num_prompt)),
@@ -110,6 +112,7 @@ def submit(sequence_id: int, *, num_prompt: int = 5, max_new: int = 4, **samplin
         sample_index=0,
         priority=0,
         cache_salt="",
+        arrival=arrival,
     )
 
 
@@ -132,6 +135,14 @@ def test_the_loop_waits_only_when_there_is_no_work() -> None:
     rig.run([submit(1)])
     # One wait for the first frame and one after the last step; in between it only looks.
     assert rig.channel.timeouts == [IDLE_SECONDS, 0.0, 0.0, 0.0, IDLE_SECONDS]
+
+
+def test_who_came_first_goes_first_though_nobody_was_looking() -> None:
+    """Both came while a step was computed, and are read at one moment; the order of reading says nothing."""
+    rig = Rig(max_num_seqs=1)
+    rig.run([submit(1, max_new=3)], [submit(3, arrival=0.02), submit(2, arrival=0.01)])
+    order = [output.sequence_id for frame in rig.channel.sent for output in frame.outputs if output.start is not None]
+    assert order == [1, 2, 3]
 
 
 def test_an_abort_frees_its_blocks_within_a_step_and_says_so() -> None:

@@ -44,6 +44,7 @@ TO_ENGINE = [
         sample_index=2,
         priority=-1,
         cache_salt="salt",
+        arrival=12.5,
     ),
     Abort(sequence_ids=(1, 2, 2**40)),
     Shutdown(),

@@ -122,7 +122,7 @@ class Door:
             submit = Submit(
                 sequence_id=number, prompt_token_ids=(), sampling=SamplingParams(seed=0), max_new_tokens=64,
                 prompt_index=0, sample_index=0, priority=0, cache_salt="", tenant=offer.tenant,
-                objectives=offer.objectives,
+                objectives=offer.objectives, arrival=self._now,
             )  # fmt: skip
             self.promise.submitted(submit, offer.prompts[0], offer, None)
 

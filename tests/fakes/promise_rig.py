@@ -224,11 +224,12 @@ class PromiseRig:
             cache_salt="",
             tenant=arrival.tenant,
             objectives=offer.objectives,
+            arrival=arrival.seconds,
         )
         if prediction is not None:
             answer.predicted_seconds, answer.p99_seconds = prediction.ttft_seconds, prediction.p99_ttft_seconds
         self.promise.submitted(submit, prompt, offer, prediction)
-        self.scheduler.add(to_request(submit, frozenset(), arrival.seconds))
+        self.scheduler.add(to_request(submit, frozenset()))
 
 
 def percentile(values: Iterable[float], share: float) -> float:

@@ -44,8 +44,9 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, tag="submit"):
     cache_salt: str
     tenant: str = ""
     objectives: Objectives = Objectives()
-    age_seconds: float = 0.0
-    """How long ago the request came."""
+    arrival: float
+    """When the request came, on the machine's monotonic clock. Nothing is read while a step is computed: by when they
+    are read, those that came during one would have come all at once, in any order."""
 
 
 class Abort(msgspec.Struct, frozen=True, kw_only=True, tag="abort"):

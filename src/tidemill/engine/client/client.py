@@ -164,7 +164,7 @@ class EngineClient:
             if self._accounts is not None:
                 lengths = [len(prompt.token_ids) for prompt in prompts]
                 self._accounts.opened(request.request_id, request.tenant, first_id, lengths, request.n)
-            submits = submissions(request, prompts, first_id, offer.objectives, self._clock() - arrival)
+            submits = submissions(request, prompts, first_id, offer.objectives, arrival)
             for submit, prompt in zip(submits, offer.prompts, strict=True):
                 self._by_sequence[submit.sequence_id] = generation
                 self._promise.submitted(submit, prompt, offer, prediction)

@@ -80,9 +80,9 @@ def submissions(
     prompts: Seq[PreparedPrompt],
     first_id: int,
     objectives: Objectives,
-    age_seconds: float,
+    arrival: float,
 ) -> list[Submit]:
-    """The frames that start the sequences of `plan_streams`, for a request that came `age_seconds` ago."""
+    """The frames that start the sequences of `plan_streams`, for a request that came at `arrival`."""
     # Stop strings are matched on this side; the engine need not carry them.
     sampling = msgspec.structs.replace(request.sampling, stop=())
     return [
@@ -97,7 +97,7 @@ def submissions(
             cache_salt=request.cache_salt,
             tenant=request.tenant,
             objectives=objectives,
-            age_seconds=age_seconds,
+            arrival=arrival,
         )
         for prompt_index, prompt in enumerate(prompts)
         for sample_index in range(request.n)

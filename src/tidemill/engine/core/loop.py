@@ -162,7 +162,7 @@ class EngineLoop:
 
     def _add(self, submit: Submit) -> None:
         try:
-            self._scheduler.add(to_request(submit, self._eos_token_ids, self._clock()))
+            self._scheduler.add(to_request(submit, self._eos_token_ids))
         except TidemillError as error:
             self._refused.append(finish_in_error(submit.sequence_id, str(error)))
             self._note_left(submit.sequence_id)

@@ -7,8 +7,8 @@ from tidemill.scheduler.outputs import SchedulerOutput, SequenceFinish, Sequence
 from tidemill.scheduler.sequence import SequenceRequest
 
 
-def to_request(submit: Submit, eos_token_ids: frozenset[int], arrival: float) -> SequenceRequest:
-    """The scheduler's request for a submission that came at `arrival`, in seconds of the engine's clock."""
+def to_request(submit: Submit, eos_token_ids: frozenset[int]) -> SequenceRequest:
+    """The scheduler's request for a submission."""
     return SequenceRequest(
         sequence_id=submit.sequence_id,
         model_id=submit.model_id,
@@ -16,7 +16,7 @@ def to_request(submit: Submit, eos_token_ids: frozenset[int], arrival: float) ->
         sampling=submit.sampling,
         max_new_tokens=submit.max_new_tokens,
         eos_token_ids=eos_token_ids,
-        arrival=arrival - submit.age_seconds,
+        arrival=submit.arrival,
         prompt_index=submit.prompt_index,
         sample_index=submit.sample_index,
         priority=submit.priority,
