@@ -106,7 +106,7 @@ class LedgerRig:
         )
         self.runner = SimulatedRunner(simulation, tuple(range(10, 100)), clock=self.clock, sleep=self.clock.advance)
         self.meter = TrueMeter()
-        self.books = EnergyBooks(self.meter, layout.groups, self.clock)
+        self.books = EnergyBooks(self.meter, layout.groups, self.clock, self.scheduler.costs.times)
         self.intervals: list[IntervalBooks] = []
         self.entries: list[Entry] = []
         self.open_joules = 0.0
@@ -189,6 +189,7 @@ class LedgerRig:
                 self.accounts.ended(output.sequence_id, "aborted")
                 assert self.scheduler.abort(output.sequence_id)
                 self.books.left(output.sequence_id)
+        self.scheduler.learn(seconds)
         self._post(self.books.close_if_due())
 
     def _burn(self, batch: Batch) -> None:

@@ -3,7 +3,6 @@
 import random
 import statistics
 from collections.abc import Sequence
-from operator import mul
 
 import pytest
 
@@ -58,15 +57,14 @@ def test_every_sequence_is_charged_in_full_once(rig: LedgerRig) -> None:
 def test_the_residual_is_small_on_a_load_it_was_not_fitted_on(rig: LedgerRig) -> None:
     """Coefficients of the mixed load, frozen, on other lengths and another occupancy, interval by interval."""
     other = LedgerRig(kv_tokens=16_384, max_num_seqs=8, seed=5)
-    idle, *weights = rig.books.model.coefficients()
     errors, metered = 0.0, 0.0
     observe = other.books.model.observe
 
-    def judge(idle_seconds: float, features: Sequence[float], joules: float) -> float | None:
+    def judge(idle_seconds: float, busy_seconds: float, features: Sequence[float], joules: float) -> float | None:
         nonlocal errors, metered
-        errors += abs(joules - idle * idle_seconds - sum(map(mul, features, weights)))
+        errors += abs(joules - rig.books.model.joules(idle_seconds, busy_seconds, features))
         metered += joules
-        return observe(idle_seconds, features, joules)
+        return observe(idle_seconds, busy_seconds, features, joules)
 
     other.books.model.observe = judge  # type: ignore[method-assign]
     other.serve(mixed(800, random.Random(3), prompt=5.5, output=4.4))

@@ -1,6 +1,7 @@
-"""What an energy model says of a load that it has hardly seen."""
+"""What an energy model says of a load that it has hardly seen, and of a machine that is slower at times."""
 
 import random
+from operator import mul
 
 import pytest
 
@@ -22,7 +23,7 @@ def residual_of_second(model: EnergyModel, rng: random.Random, steps: list[StepS
     for shape in steps:
         totals = [a + b for a, b in zip(totals, features(shape), strict=True)]
     metered = (3.0 + sum(map(joules_of, steps))) * rng.gauss(1.0, 0.03)
-    residual = model.observe(1.0, totals, metered)
+    residual = model.observe(1.0, 1.0, totals, metered)
     return 0.0 if residual is None else residual / metered
 
 
@@ -36,3 +37,46 @@ def test_a_step_that_was_a_little_wide_does_not_price_the_next_load(seed: int) -
     documents = [residual_of_second(model, rng, [DOCUMENT_STEP] * rng.randint(5, 20)) for _ in range(20)]
     assert sum(documents) / len(documents) < 0.1
     assert max(documents) < 0.8
+
+
+def second_at(pace: float, rng: random.Random) -> tuple[float, float, list[float]]:
+    """Idle and busy seconds, and features, of what is done of chats in a second in which steps take `pace` times."""
+    busy, totals = 0.0, [0.0] * NUM_FEATURES
+    while busy < 0.9:
+        shape = streams_shape(rng.randint(1, 8), 900).with_prompt(rng.choice((0, 0, 0, 40)), 0)
+        busy += pace * joules_of(shape) / 6.0
+        totals = [a + b for a, b in zip(totals, features(shape), strict=True)]
+    return max(0.0, 1.0 - busy), busy, totals
+
+
+def test_a_machine_that_others_slow_down_draws_by_the_second() -> None:
+    model, rng = EnergyModel(), random.Random(4)
+    late = 0.0
+    for second in range(200):
+        idle, busy, totals = second_at(1.75 if second // 20 % 2 else 1.0, rng)
+        metered = (2.0 * idle + 9.0 * busy) * rng.gauss(1.0, 0.01)
+        residual = model.observe(idle, busy, totals, metered)
+        late += residual / metered if residual is not None and second >= 50 else 0.0
+    assert late / 150 < 0.03
+
+
+@pytest.mark.parametrize("pace", [1.0, 1.75])
+def test_what_is_drawn_by_the_second_is_shared_as_steps_take_their_seconds(pace: float) -> None:
+    model, rng = EnergyModel(), random.Random(5)
+    model.observe(5.0, 0.0, [0.0] * NUM_FEATURES, 10.0)
+    for _ in range(100):
+        idle, busy, totals = second_at(rng.uniform(1.0, 2.0), rng)
+        model.observe(idle, busy, totals, 2.0 * idle + 9.0 * busy)
+    idle, busy, totals = second_at(pace, rng)
+    seconds = [2.5e-4, 5e-5, 0.0, 0.0, 0.0, 0.0, 6e-8, 2e-8]  # as `joules_of` has them
+    worth = model.feature_joules(busy, totals, seconds)
+    assert sum(map(mul, worth, totals)) == pytest.approx(9.0 * busy, rel=0.05)
+    assert worth[:2] == pytest.approx([9.0 * pace * each for each in seconds[:2]], rel=0.05)
+
+
+def test_before_anything_is_known_of_seconds_nothing_is_lost() -> None:
+    model, held = EnergyModel(), [4.0, 16.0, *[0.0] * (NUM_FEATURES - 2)]
+    model.observe(1.0, 0.0, [0.0] * NUM_FEATURES, 2.0)
+    model.observe(1.0, 1.0, held, 11.0)
+    worth = model.feature_joules(1.0, held, [0.0] * NUM_FEATURES)
+    assert sum(map(mul, worth, held)) == pytest.approx(9.0, rel=0.01)

@@ -10,6 +10,7 @@ from operator import mul
 from tidemill.core.clock import Clock
 from tidemill.core.footprint import Charge, IntervalBooks
 from tidemill.core.kv_cache import KVCacheGroup
+from tidemill.cost.step_times import StepTimes
 from tidemill.ledger.attribution import Shares, StepSplit, no_shares
 from tidemill.ledger.energy_model import EnergyModel
 from tidemill.ledger.meter import Meter
@@ -42,8 +43,10 @@ class _Account:
 class EnergyBooks:
     """One engine's. `stepped` and `left` as things happen, `close` now and then; nothing here waits."""
 
-    def __init__(self, meter: Meter, groups: tuple[KVCacheGroup, ...], clock: Clock) -> None:
+    def __init__(self, meter: Meter, groups: tuple[KVCacheGroup, ...], clock: Clock, times: StepTimes) -> None:
+        """`times` is what is known of the seconds of steps: they say whose the joules are that go as time does."""
         self._meter = meter
+        self._times = times
         self._groups = groups
         self._is_full = len(groups) == 1 and groups[0].window is None
         self._clock = clock
@@ -113,7 +116,7 @@ class EnergyBooks:
             metered = 0.0 if before is None else max(0.0, joules - before)
             self._joules_before = joules
         idle_seconds = max(0.0, seconds - self._busy_seconds)
-        books = self._share_out(metered, seconds, idle_seconds)
+        books = self._share_out(metered, idle_seconds, seconds - idle_seconds)
         self._opened_at, self._busy_seconds = now, 0.0
         return books
 
@@ -137,26 +140,26 @@ class EnergyBooks:
         # Prices are of tokens, whatever windows an architecture looks through.
         self._prices.count(num_rows * (1.0 - redone), start, num_rows, is_prompt=start < account.num_prompt_tokens)
 
-    def _share_out(self, metered: float, seconds: float, idle_seconds: float) -> IntervalBooks:
+    def _share_out(self, metered: float, idle_seconds: float, busy_seconds: float) -> IntervalBooks:
         active = {i: account for i, account in self._accounts.items() if account.has_any or account.has_left}
         prompt, output, redone = (self._total(active, name) for name in ("prompt", "output", "redone"))
         features = [a + b + c for a, b, c in zip(prompt, output, redone, strict=True)]
-        residual = self._model.observe(idle_seconds, features, metered)
-        idle = self._model.idle_watts * idle_seconds
-        modelled = idle + self._model.step_joules(features)
+        residual = self._model.observe(idle_seconds, busy_seconds, features, metered)
+        modelled = self._model.joules(idle_seconds, busy_seconds, features)
         scale = metered / modelled if modelled > 0.0 else 0.0
-        charges = [self._charge(i, account, scale) for i, account in active.items()]
+        own = self._model.feature_joules(busy_seconds, features, self._times.coefficients)
+        worth = [scale * joules for joules in own]
+        charges = [self._charge(i, account, worth) for i, account in active.items()]
         charges += [Charge(i, 0.0, 0.0, is_final=True) for i in self._left_unseen]
         self._left_unseen.clear()
-        weights = self._model.coefficients()[1:]
         self._prices.add(
-            prompt_joules=tuple(scale * joules for joules in map(mul, prompt, weights)),
-            output_joules=tuple(scale * joules for joules in map(mul, output, weights)),
-            busy_seconds=seconds - idle_seconds,
+            prompt_joules=tuple(map(mul, prompt, worth)),
+            output_joules=tuple(map(mul, output, worth)),
+            busy_seconds=busy_seconds,
         )
         return IntervalBooks(
             meter=self._meter.kind,
-            seconds=seconds,
+            seconds=idle_seconds + busy_seconds,
             idle_seconds=idle_seconds,
             meter_joules=metered,
             # The remainder, so that nothing is lost to rounding, or to a model that knows of nothing yet.
@@ -170,11 +173,12 @@ class EnergyBooks:
         shares = [getattr(account, name) for account in active.values()]
         return [sum(values) for values in zip(*(s for s in shares if s is not None), strict=True)] or no_shares()
 
-    def _charge(self, sequence_id: int, account: _Account, scale: float) -> Charge:
-        redone = 0.0 if account.redone is None else scale * self._model.step_joules(account.redone)
-        useful = self._model.step_joules(account.prompt) + self._model.step_joules(account.output)
+    def _charge(self, sequence_id: int, account: _Account, worth: list[float]) -> Charge:
+        """The bill of a sequence, with one of each feature at `worth` joules."""
+        redone = 0.0 if account.redone is None else sum(map(mul, account.redone, worth))
+        useful = sum(map(mul, account.prompt, worth)) + sum(map(mul, account.output, worth))
         if account.has_left:
             del self._accounts[sequence_id]
         else:
             account.prompt, account.output, account.redone, account.has_any = no_shares(), no_shares(), None, False
-        return Charge(sequence_id, scale * useful + redone, redone, is_final=account.has_left)
+        return Charge(sequence_id, useful + redone, redone, is_final=account.has_left)

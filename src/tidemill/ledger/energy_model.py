@@ -1,4 +1,6 @@
-"""Joules of an interval as a non-negative linear function of its idle seconds and of its steps' features.
+"""Joules of an interval as a non-negative linear function of its idle and busy seconds and of its steps' features.
+
+Some of what a machine draws it draws by the second, however much a second gets done: more where others slow it down.
 
 Learns from one interval of the meter after the other; relative errors count. The last few thousand are remembered, in
 cells of like ones, so that a load that lasts does not drown what was learnt of another.
@@ -11,25 +13,26 @@ from operator import mul
 from tidemill.cost.non_negative_fit import NonNegativeFit
 from tidemill.cost.step_shape import NUM_FEATURES
 
-NUM_ENERGY_FEATURES = 1 + NUM_FEATURES
-"""Idle seconds, then the features of steps, summed over the interval."""
+_FIRST_FEATURE = 2
+_NUM_TERMS = _FIRST_FEATURE + NUM_FEATURES
+"""Idle seconds, busy seconds, then the features of steps, summed over the interval."""
 _CELL_MEMORY = 32
 _MAX_CELLS = 128
 _NUM_SWEEPS = 60
 _RESIDUAL_MEMORY = 64
-_ROWS = 2
-_HELD_BACK = ((3, 1.0), (4, 1.0), (5, 1.0), (8, 1024.0))
+_STEPS, _ROWS, _SAMPLES, _KV_TOKENS, _ROW_CONTEXT = (_FIRST_FEATURE + index for index in (0, 1, 5, 6, 7))
+_HELD_BACK = (*((_ROWS + knee, 1.0) for knee in (1, 2, 3)), (_ROW_CONTEXT, 1024.0))
 """Rows beyond a knee, and rows x context: what a load may hardly have had, and another has plenty of. For each, as many
 a row as there might be."""
 _GROWTH_RATIO = 1.25
 
 
 class EnergyModel:
-    """Coefficients in joules: of an idle second, and of each feature of a step."""
+    """Coefficients in joules: of an idle second, of a busy one, and of each feature of a step."""
 
     def __init__(self) -> None:
-        self._coefficients = [0.0] * NUM_ENERGY_FEATURES
-        self._fit = NonNegativeFit(NUM_ENERGY_FEATURES)
+        self._coefficients = [0.0] * _NUM_TERMS
+        self._fit = NonNegativeFit(_NUM_TERMS)
         self._cells: collections.OrderedDict[tuple[int, ...], collections.deque[tuple[Sequence[float], float]]]
         self._cells = collections.OrderedDict()
         self._rows_per_joule = 0.0
@@ -46,26 +49,39 @@ class EnergyModel:
         """Sum of |meter - model| over the sum of the meter, of late, each before the interval was learnt from."""
         return self._errors / self._metered if self._metered > 0.0 else None
 
-    def step_joules(self, shares: Sequence[float]) -> float:
-        """Joules of these features of steps."""
-        joules: float = sum(map(mul, shares, self._coefficients[1:]))
-        return joules
+    def joules(self, idle_seconds: float, busy_seconds: float, features: Sequence[float]) -> float:
+        """What an interval takes."""
+        total: float = sum(map(mul, (idle_seconds, busy_seconds, *features), self._coefficients))
+        return total
 
-    def coefficients(self) -> tuple[float, ...]:
-        """(NUM_ENERGY_FEATURES,): joules of an idle second, and of one of each feature of a step."""
-        return tuple(self._coefficients)
+    def feature_joules(
+        self, busy_seconds: float, features: Sequence[float], step_seconds: Sequence[float]
+    ) -> list[float]:
+        """(NUM_FEATURES,): joules of one of each feature in an interval that held `features` in `busy_seconds`.
 
-    def observe(self, idle_seconds: float, features: Sequence[float], joules: float) -> float | None:
+        What is drawn by the second goes as time does: `step_seconds` (NUM_FEATURES,) of one of each, as they are known,
+        stretched to what the interval really took. While none are known, each step bears as much.
+        """
+        known: float = sum(map(mul, step_seconds, features))
+        if known <= 0.0:
+            step_seconds, known = (1.0, *[0.0] * (NUM_FEATURES - 1)), features[0]
+        watts = self._coefficients[1] * busy_seconds / known if known > 0.0 else 0.0
+        own = self._coefficients[_FIRST_FEATURE:]
+        return [joules + watts * seconds for joules, seconds in zip(own, step_seconds, strict=True)]
+
+    def observe(
+        self, idle_seconds: float, busy_seconds: float, features: Sequence[float], joules: float
+    ) -> float | None:
         """Learn that an interval took `joules`; |joules - what had been expected|, or None of the first."""
-        x = (idle_seconds, *features)
-        residual = None if self._num_intervals == 0 else abs(joules - sum(map(mul, x, self._coefficients)))
+        expected = self.joules(idle_seconds, busy_seconds, features)
+        residual = None if self._num_intervals == 0 else abs(joules - expected)
         if residual is not None:
             keep = 1.0 - 1.0 / _RESIDUAL_MEMORY
             self._errors = self._errors * keep + residual
             self._metered = self._metered * keep + joules
         self._num_intervals += 1
         if joules > 0.0:
-            self._learn(x, joules)
+            self._learn((idle_seconds, busy_seconds, *features), joules)
         return residual
 
     def _learn(self, x: tuple[float, ...], joules: float) -> None:
@@ -91,7 +107,7 @@ class EnergyModel:
         if rows_per_joule <= _GROWTH_RATIO * self._rows_per_joule:
             return
         for index, reach in _HELD_BACK:
-            alone = [0.0] * NUM_ENERGY_FEATURES
+            alone = [0.0] * _NUM_TERMS
             for rate, weight in ((self._rows_per_joule, -1.0), (rows_per_joule, 1.0)):
                 alone[index] = reach * rate
                 self._fit.add(alone, 0.0, weight)
@@ -102,9 +118,9 @@ class EnergyModel:
 
 
 def _cell_of(x: Sequence[float]) -> tuple[int, ...]:
-    """Like intervals: by how much of what a step can hold there is in it, each in octaves; all idle is one cell."""
-    if x[1] == 0.0:
+    """Like intervals: by the share that is idle, and what steps hold on average, in octaves; without any, one cell."""
+    steps = x[_STEPS]
+    if steps == 0.0:
         return ()
-    steps = x[1]
-    mean = (x[2] / steps, x[6] / steps, x[7] / steps)
-    return (int(4.0 * x[0] / (x[0] + steps)), *(int(value).bit_length() for value in mean))
+    mean = (x[_ROWS] / steps, x[_SAMPLES] / steps, x[_KV_TOKENS] / steps)
+    return (int(4.0 * x[0] / (x[0] + x[1])), *(int(value).bit_length() for value in mean))

@@ -76,7 +76,7 @@ def assemble(boot: Boot, progress: Progress, clock: Clock, *, on_layer: Callable
     if costs.is_calibrated:
         info = msgspec.structs.replace(info, costs=costs.parameters())
     meter = open_meter(boot.settings.ledger, info.device, clock)
-    books = None if meter is None else EnergyBooks(meter, loaded.layout.groups, clock)
+    books = None if meter is None else EnergyBooks(meter, loaded.layout.groups, clock, costs.times)
     return Engine(scheduler, loaded.runner, info, store, books)
 
 
