@@ -62,6 +62,14 @@ async def test_a_promise_is_asked_for_once(client: httpx.AsyncClient) -> None:
     assert "2 times" in answer.json()["error"]["message"]
 
 
+async def test_a_promise_that_there_is_not_is_no_promise(client: httpx.AsyncClient, backend: FakeBackend) -> None:
+    answer = await client.post("/v1/completions", json=BODY, headers={"X-SLO-TTFT": "100"})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "x-slo-ttft"
+    assert "x-slo-ttft-ms" in answer.json()["error"]["message"]
+    assert not backend.requests
+
+
 async def test_nobody_is_more_urgent_than_the_server_allows(backend: FakeBackend) -> None:
     async with client_of(make_app(backend)) as client:
         refused = await client.post("/v1/completions", json=BODY | {"priority": -1})

@@ -160,6 +160,7 @@ def test_what_does_not_fit_is_refused_with_the_numbers(
     assert (error.num_prompt_tokens, error.num_output_tokens) == (length, maximum or 1)
     assert error.max_model_len == min(64, context or 64)
     assert str(length) in error.message
+    assert ("this request limits" in error.message) == (context is not None)
 
 
 def test_choices_are_bounded(preparer: PromptPreparer) -> None:

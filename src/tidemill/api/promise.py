@@ -13,11 +13,20 @@ from tidemill.core.requests import GenerationRequest
 TTFT_HEADER = "x-slo-ttft-ms"
 TPOT_HEADER = "x-slo-tpot-ms"
 DEADLINE_HEADER = "x-slo-deadline-ms"
+_HEADERS = (TTFT_HEADER, TPOT_HEADER, DEADLINE_HEADER)
+_PREFIX = "x-slo-"
 
 
 def note_asked(facts: RequestFacts, headers: Headers, settings: ServerSettings) -> None:
     """A request for tokens has come, with `headers`. Raises `InvalidRequestError`, also for more than its key may."""
     limits = facts.limits
+    unknown = next((name for name in headers if name.startswith(_PREFIX) and name not in _HEADERS), None)
+    if unknown is not None:
+        raise InvalidRequestError(
+            f"There is no header '{unknown[:100]}'.",
+            param=unknown[:100],
+            next_step=f"There are: {', '.join(_HEADERS)}.",
+        )
     facts.asked = Objectives(
         ttft_seconds=_asked(headers, TTFT_HEADER, limits.min_ttft_seconds or settings.shortest_ttft_seconds),
         tpot_seconds=_asked(headers, TPOT_HEADER, limits.min_tpot_seconds or settings.shortest_tpot_seconds),

@@ -68,15 +68,20 @@ class ContextLengthError(RequestError):
         max_model_len: int,
         param: str | None,
         is_lower_bound: bool = False,
+        is_own_limit: bool = False,
     ) -> None:
-        """`is_lower_bound`: the prompt is so long that its tokens were not counted; it has at least this many."""
+        """`is_lower_bound`: the prompt is so long that its tokens were not counted; it has at least this many.
+
+        `is_own_limit`: the request itself asked for no more than `max_model_len`.
+        """
         num_words = f"at least {num_prompt_tokens}" if is_lower_bound else f"{num_prompt_tokens}"
         output = "one is needed" if num_output_tokens == 1 else f"{num_output_tokens} were asked for"
+        whose = "this request limits its context to" if is_own_limit else "this model is served with a context of"
+        next_step = "Shorten the prompt or lower the number of output tokens."
         super().__init__(
-            f"The prompt has {num_words} tokens and {output} as output, "
-            f"but this model is served with a context of {max_model_len} tokens.",
+            f"The prompt has {num_words} tokens and {output} as output, but {whose} {max_model_len} tokens.",
             param=param,
-            next_step="Shorten the prompt or lower the number of output tokens.",
+            next_step=f"Raise that limit. {next_step}" if is_own_limit else next_step,
         )
         self.num_prompt_tokens = num_prompt_tokens
         self.num_output_tokens = num_output_tokens

@@ -85,7 +85,11 @@ class PromptPreparer:
         room = limit - len(token_ids)
         if wanted > room:
             raise ContextLengthError(
-                num_prompt_tokens=len(token_ids), num_output_tokens=wanted, max_model_len=limit, param=param
+                num_prompt_tokens=len(token_ids),
+                num_output_tokens=wanted,
+                max_model_len=limit,
+                param=param,
+                is_own_limit=limit < self._max_model_len,
             )
         return PreparedPrompt(
             token_ids=tuple(token_ids),
@@ -130,6 +134,7 @@ class PromptPreparer:
                 max_model_len=limit,
                 param=param,
                 is_lower_bound=True,
+                is_own_limit=limit < self._max_model_len,
             )
 
     def _check_token_ids(self, token_ids: list[int], param: str) -> None:
