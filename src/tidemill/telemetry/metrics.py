@@ -4,13 +4,12 @@ Names, labels and buckets of the `vllm:` metrics are vLLM's, so that boards and 
 has no name for is `tidemill_*`. The client library adds `_total` to counters.
 """
 
-from collections.abc import Sequence
-
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from tidemill.core import errors
 from tidemill.telemetry.gen_ai import GenAiMetrics
+from tidemill.telemetry.tallies import Tallies
 
 TIME_TO_FIRST_TOKEN_BUCKETS = (
     *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75),
@@ -50,43 +49,43 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry, *, model_name: str, version: str) -> None:
         self._registry = registry
         self._model_name = model_name
-        self.num_running = self._gauge("vllm:num_requests_running", "Sequences in the running batch.")
-        self.num_waiting = self._gauge("vllm:num_requests_waiting", "Sequences that wait to run.")
-        self.kv_cache_usage = self._gauge("vllm:kv_cache_usage_perc", "Share of KV cache blocks in use; 1 is all.")
-        self.prefix_queries = self._counter("vllm:prefix_cache_queries", "Prompt tokens looked up in the prefix cache.")
-        self.prefix_hits = self._counter("vllm:prefix_cache_hits", "Prompt tokens found in the prefix cache.")
-        self.preemptions = self._counter("vllm:num_preemptions", "Sequences preempted.")
-        self.prompt_tokens = self._counter("vllm:prompt_tokens", "Prompt tokens of accepted requests.")
-        self.generation_tokens = self._counter("vllm:generation_tokens", "Tokens generated and taken by requests.")
+        tallies = Tallies(registry, {"model_name": model_name})
+        self.num_running = tallies.level("vllm:num_requests_running", "Sequences in the running batch.")
+        self.num_waiting = tallies.level("vllm:num_requests_waiting", "Sequences that wait to run.")
+        self.kv_cache_usage = tallies.level("vllm:kv_cache_usage_perc", "Share of KV cache blocks in use; 1 is all.")
+        self.prefix_queries = tallies.count("vllm:prefix_cache_queries", "Prompt tokens looked up in the prefix cache.")
+        self.prefix_hits = tallies.count("vllm:prefix_cache_hits", "Prompt tokens found in the prefix cache.")
+        self.preemptions = tallies.count("vllm:num_preemptions", "Sequences preempted.")
+        self.prompt_tokens = tallies.count("vllm:prompt_tokens", "Prompt tokens of accepted requests.")
+        self.generation_tokens = tallies.count("vllm:generation_tokens", "Tokens generated and taken by requests.")
         self._finished = Counter(
             "vllm:request_success", "Sequences that ended, by reason.", (*_LABEL, "finished_reason"), registry=registry
         )
         for reason in ("stop", "length", "abort", "error"):
             self.finished(reason)
-        self.time_to_first_token = self._histogram(
+        self.time_to_first_token = tallies.spread(
             "vllm:time_to_first_token_seconds", "Arrival to first token.", TIME_TO_FIRST_TOKEN_BUCKETS
         )
-        self.inter_token_latency = self._histogram(
+        self.inter_token_latency = tallies.spread(
             "vllm:inter_token_latency_seconds", "From one token to the next.", INTER_TOKEN_BUCKETS
         )
-        self.request_latency = self._histogram(
+        self.request_latency = tallies.spread(
             "vllm:e2e_request_latency_seconds", "Arrival to last token.", REQUEST_BUCKETS
         )
-        self.queue_time = self._histogram(
+        self.queue_time = tallies.spread(
             "vllm:request_queue_time_seconds", "Time in the waiting queue.", REQUEST_BUCKETS
         )
-        self.kv_waste = self._gauge("tidemill_kv_waste_ratio", "Share of allocated KV positions that hold no token.")
-        self.steps = self._counter("tidemill_engine_steps", "Steps of the engine.")
-        self.step_seconds = self._counter("tidemill_engine_step_seconds", "Time spent in steps.")
-        self._step_parts = Counter(
+        self.kv_waste = tallies.level("tidemill_kv_waste_ratio", "Share of allocated KV positions that hold no token.")
+        self.steps = tallies.count("tidemill_engine_steps", "Steps of the engine.")
+        self.step_seconds = tallies.count("tidemill_engine_step_seconds", "Time spent in steps.")
+        self.step_parts = tallies.counts(
             "tidemill_engine_step_part_seconds",
             "Time spent by part of a turn; forward is what is told apart from nothing else. On a device that computes "
             "beside the host its time is where the host waits for it: in sample.",
-            (*_LABEL, "part"),
-            registry=registry,
+            "part",
+            STEP_PARTS,
         )
-        self.step_parts = tuple(self._step_parts.labels(model_name, part) for part in STEP_PARTS)
-        self.engine_restarts = self._counter(
+        self.engine_restarts = tallies.count(
             "tidemill_engine_restarts", "Engine processes that ended and were to be replaced."
         )
         self._refusals = Counter(
@@ -105,13 +104,13 @@ class Metrics:
             self.refused(error)
         for error in FAILURES:
             self.failed(error)
-        self.step_prediction_error = self._gauge(
+        self.step_prediction_error = tallies.level(
             "tidemill_step_prediction_error_ratio", "Running median of |step / predicted - 1|."
         )
-        self.step_prediction = self._histogram(
+        self.step_prediction = tallies.spread(
             "tidemill_step_prediction_ratio", "A step's time over its prediction.", RATIO_BUCKETS
         )
-        self.ttft_prediction = self._histogram(
+        self.ttft_prediction = tallies.spread(
             "tidemill_ttft_prediction_ratio", "Time to first token over its prediction at admission.", RATIO_BUCKETS
         )
         self._ttft_predictions = Counter(
@@ -205,15 +204,6 @@ class Metrics:
     def ttft_predicted(self, *, within_p99: bool) -> Counter:
         """The count of predicted times to first token that were, or were not, within the predicted percentile."""
         return self._ttft_predictions.labels(self._model_name, "true" if within_p99 else "false")
-
-    def _gauge(self, name: str, documentation: str) -> Gauge:
-        return Gauge(name, documentation, _LABEL, registry=self._registry).labels(self._model_name)
-
-    def _counter(self, name: str, documentation: str) -> Counter:
-        return Counter(name, documentation, _LABEL, registry=self._registry).labels(self._model_name)
-
-    def _histogram(self, name: str, documentation: str, buckets: Sequence[float]) -> Histogram:
-        return Histogram(name, documentation, _LABEL, buckets=buckets, registry=self._registry).labels(self._model_name)
 
 
 def _bounded(error: str, known: tuple[str, ...]) -> str:

@@ -8,7 +8,7 @@ from tidemill.config.settings import SloSettings
 from tidemill.core.backend import Backend, BackendState, Health, ModelInfo
 from tidemill.core.clock import Clock
 from tidemill.core.objectives import Objectives
-from tidemill.core.requests import Accepted, ChatPrompt, Delta, Finish, GenerationChunk, GenerationRequest
+from tidemill.core.requests import ChatPrompt, Delta, Finish, GenerationChunk, GenerationRequest
 from tidemill.core.stats import PromiseOutcome, StepStats
 from tidemill.telemetry.metrics import Metrics
 
@@ -166,14 +166,14 @@ class _RequestCount:
 
     def chunk(self, chunk: GenerationChunk) -> None:
         """Another chunk has come."""
-        if isinstance(chunk, Accepted):
-            self._num_open = self._num_sequences
-            self._metrics.prompt_tokens.inc(sum(chunk.num_prompt_tokens))
+        if isinstance(chunk, Delta):
+            if chunk.token_ids:
+                self._tokens(chunk)
+            if chunk.finish is not None:
+                self._finish(chunk.finish)
             return
-        if chunk.token_ids:
-            self._tokens(chunk)
-        if chunk.finish is not None:
-            self._finish(chunk.finish)
+        self._num_open = self._num_sequences
+        self._metrics.prompt_tokens.inc(sum(chunk.num_prompt_tokens))
 
     def _tokens(self, delta: Delta) -> None:
         now, count = self._clock(), len(delta.token_ids)
@@ -181,8 +181,7 @@ class _RequestCount:
         before = self._last_token.get(delta.index)
         if before is not None:
             # Tokens that come together, because the reader lagged, share the time since the last.
-            for _ in range(count):
-                self._metrics.inter_token_latency.observe((now - before) / count)
+            self._metrics.inter_token_latency.observe((now - before) / count, count)
         self._last_token[delta.index] = now
 
     def _finish(self, finish: Finish) -> None:
