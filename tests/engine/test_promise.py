@@ -43,12 +43,12 @@ async def test_the_engine_is_told_who_asks_and_what_was_promised(make_stage: Mak
     request = msgspec.structs.replace(
         ask(stage.client, max_tokens=4), tenant="t1", priority=2, objectives=Objectives(tpot_seconds=0.5)
     )
-    stream = stage.client.generate(request)
+    stream, now = stage.client.generate(request), stage.time()
     assert isinstance(await anext(stream), Accepted)
     (submit,) = await engine.submitted(1)
     assert (submit.tenant, submit.priority) == ("t1", 2)
     assert submit.objectives == Objectives(ttft_seconds=1.0, tpot_seconds=0.5)
-    assert submit.age_seconds >= 0.0
+    assert submit.arrival == now
     await stream.aclose()
 
 
