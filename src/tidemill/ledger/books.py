@@ -21,8 +21,8 @@ from tidemill.scheduler.step_counters import kv_tokens_read, row_context_tokens
 INTERVAL_SECONDS = 1.0
 """How often the meter is read: often enough to tell loads apart, seldom enough to cost nothing (counters tick at
 10 to 1000 Hz)."""
-
-
+_MAX_UNTAKEN = 16
+"""Steps that may wait to be looked at."""
 _PATIENCE_SECONDS = 60.0
 """How long an interval may last for want of a reading; then it closes without joules, and the next one has them."""
 
@@ -53,6 +53,7 @@ class EnergyBooks:
         self._model = EnergyModel()
         self._prices = PriceAverage()
         self._accounts: dict[int, _Account] = {}
+        self._untaken: list[Batch] = []
         self._left_unseen: list[int] = []
         """Sequences that left before any step knew them."""
         self._opened_at = clock()
@@ -72,6 +73,19 @@ class EnergyBooks:
     def stepped(self, batch: Batch, seconds: float) -> None:
         """A step was made, or failed after it was begun; its turn took `seconds`."""
         self._busy_seconds += seconds
+        self._untaken.append(batch)
+        if len(self._untaken) == _MAX_UNTAKEN:
+            self._take_in()
+
+    def _take_in(self) -> None:
+        """See whose the rows of the last steps were; of several at once, for a step leaves the processor's caches cold
+        for what is not of the model: one by one it takes three times as long.
+        """
+        for batch in self._untaken:
+            self._take(batch)
+        self._untaken.clear()
+
+    def _take(self, batch: Batch) -> None:
         for new in batch.new:
             self._accounts[new.sequence_id] = _Account(len(new.prompt_token_ids))
         accounts, split = self._accounts, StepSplit(len(batch.sequences), batch.num_rows)
@@ -95,6 +109,7 @@ class EnergyBooks:
 
     def left(self, sequence_id: int) -> None:
         """A sequence has ended, or was given up; nothing more is computed for it."""
+        self._take_in()
         account = self._accounts.get(sequence_id)
         if account is None:
             self._left_unseen.append(sequence_id)
@@ -111,6 +126,7 @@ class EnergyBooks:
         seconds = now - self._opened_at
         if seconds <= 0.0 or (joules is None and seconds < _PATIENCE_SECONDS):
             return None
+        self._take_in()
         before, metered = self._joules_before, 0.0
         if joules is not None:
             metered = 0.0 if before is None else max(0.0, joules - before)

@@ -21,25 +21,26 @@ class EngineRecorder:
         self.state(BackendState.STARTING)
 
     def step(self, stats: StepStats) -> None:
-        """A step was made."""
+        """A step was made. On the way of every token: no calls where an addition will do."""
         metrics = self._metrics
-        metrics.num_running.set(stats.num_running)
-        metrics.num_waiting.set(stats.num_waiting)
-        metrics.kv_cache_usage.set(stats.num_used_blocks / stats.num_total_blocks if stats.num_total_blocks else 0.0)
-        metrics.kv_waste.set(stats.kv_waste_ratio)
-        metrics.prefix_queries.inc(stats.num_prefix_queries)
-        metrics.prefix_hits.inc(stats.num_prefix_hits)
-        metrics.preemptions.inc(stats.num_preemptions)
-        metrics.steps.inc()
-        metrics.step_seconds.inc(stats.step_seconds)
-        parts = (
-            *(stats.schedule_seconds, stats.tensors_seconds, stats.forward_seconds),
-            *(stats.sample_seconds, stats.update_seconds, stats.report_seconds),
-        )
-        for counter, seconds in zip(metrics.step_parts, parts, strict=True):
-            counter.inc(seconds)
+        metrics.num_running.value = stats.num_running
+        metrics.num_waiting.value = stats.num_waiting
+        metrics.kv_cache_usage.value = stats.num_used_blocks / (stats.num_total_blocks or 1)
+        metrics.kv_waste.value = stats.kv_waste_ratio
+        metrics.prefix_queries.value += stats.num_prefix_queries
+        metrics.prefix_hits.value += stats.num_prefix_hits
+        metrics.preemptions.value += stats.num_preemptions
+        metrics.steps.value += 1
+        metrics.step_seconds.value += stats.step_seconds
+        schedule, tensors, forward, sample, update, report = metrics.step_parts
+        schedule.value += stats.schedule_seconds
+        tensors.value += stats.tensors_seconds
+        forward.value += stats.forward_seconds
+        sample.value += stats.sample_seconds
+        update.value += stats.update_seconds
+        report.value += stats.report_seconds
         if stats.prediction_error_ratio is not None:
-            metrics.step_prediction_error.set(stats.prediction_error_ratio)
+            metrics.step_prediction_error.value = stats.prediction_error_ratio
         if stats.predicted_seconds and stats.turn_seconds is not None:
             metrics.step_prediction.observe(stats.turn_seconds / stats.predicted_seconds)
 
