@@ -74,6 +74,18 @@ def test_what_is_drawn_by_the_second_is_shared_as_steps_take_their_seconds(pace:
     assert worth[:2] == pytest.approx([9.0 * pace * each for each in seconds[:2]], rel=0.05)
 
 
+def test_the_first_requests_of_a_server_that_never_rested_bear_their_seconds() -> None:
+    model, rng = EnergyModel(), random.Random(6)
+    _, busy, totals = second_at(1.0, rng)
+    model.observe(0.9 * busy, busy, totals, 3.0)
+    worth = model.feature_joules(busy, totals, [1.0, *[0.0] * (NUM_FEATURES - 1)])
+    assert sum(map(mul, worth, totals)) == pytest.approx(3.0 / 1.9, rel=0.1)
+    model.observe(5.0, 0.0, [0.0] * NUM_FEATURES, 1.0)
+    for _ in range(8):
+        model.observe(0.9 * busy, busy, totals, 3.0)
+    assert model.idle_watts == pytest.approx(0.2, rel=0.05), "once it has rested, what that takes is known"
+
+
 def test_before_anything_is_known_of_seconds_nothing_is_lost() -> None:
     model, held = EnergyModel(), [4.0, 16.0, *[0.0] * (NUM_FEATURES - 2)]
     model.observe(1.0, 0.0, [0.0] * NUM_FEATURES, 2.0)

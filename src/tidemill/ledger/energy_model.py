@@ -25,6 +25,8 @@ _HELD_BACK = (*((_ROWS + knee, 1.0) for knee in (1, 2, 3)), (_ROW_CONTEXT, 1024.
 """Rows beyond a knee, and rows x context: what a load may hardly have had, and another has plenty of. For each, as many
 a row as there might be."""
 _GROWTH_RATIO = 1.25
+_ALIKE_WEIGHT = 0.1
+"""Of the thought that an idle second takes what a busy one does, beside an interval's one."""
 
 
 class EnergyModel:
@@ -36,6 +38,8 @@ class EnergyModel:
         self._cells: collections.OrderedDict[tuple[int, ...], collections.deque[tuple[Sequence[float], float]]]
         self._cells = collections.OrderedDict()
         self._rows_per_joule = 0.0
+        self._thought_alike: tuple[Sequence[float], float] | None = None
+        self._knows_idle = False
         self._num_intervals = 0
         self._errors = self._metered = 0.0
 
@@ -85,6 +89,7 @@ class EnergyModel:
         return residual
 
     def _learn(self, x: tuple[float, ...], joules: float) -> None:
+        self._tell_idle(x, joules)
         cell = self._cells.setdefault(_cell_of(x), collections.deque())
         self._cells.move_to_end(_cell_of(x))
         if len(cell) == _CELL_MEMORY:
@@ -97,6 +102,23 @@ class EnergyModel:
             for old in forgotten:
                 self._count(*old, weight=-1.0)
         self._fit.improve(self._coefficients, num_sweeps=_NUM_SWEEPS)
+
+    def _tell_idle(self, x: tuple[float, ...], joules: float) -> None:
+        """Until there was an interval without work, think that it would take by the second what work takes.
+
+        Else the first ones do not tell the two apart, and requests that come as soon as a server is ready cost nothing.
+        """
+        if self._knows_idle:
+            return
+        self._knows_idle = x[_STEPS] == 0.0
+        if self._knows_idle and self._thought_alike is not None:
+            alike, weight = self._thought_alike
+            self._fit.add(alike, 0.0, -weight)
+        elif not self._knows_idle and self._thought_alike is None:
+            seconds = x[0] + x[1]
+            alike, weight = (seconds, -seconds, *[0.0] * NUM_FEATURES), _ALIKE_WEIGHT / (joules * joules)
+            self._thought_alike = alike, weight
+            self._fit.add(alike, 0.0, weight)
 
     def _hold_back(self, rows_per_joule: float) -> None:
         """Imagine an interval for each such feature, with as much of it as there were rows in the busiest, for nothing.
