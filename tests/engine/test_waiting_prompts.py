@@ -130,6 +130,7 @@ class Door:
         objectives = Objectives(ttft_seconds=self._rng.choice((1.0, 5.0)), tpot_seconds=0.18)
         return Offer(
             prompts=(OfferedPrompt(self._rng.randint(10, 400), 0, None),), max_new_tokens=64, is_length_asked=True,
+            is_length_known=False,
             priority=0, tenant=self._rng.choice("abcd"), objectives=objectives, asked=objectives, arrival=self._now,
         )  # fmt: skip
 

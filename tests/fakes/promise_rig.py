@@ -202,6 +202,7 @@ class PromiseRig:
             prompts=(prompt,),
             max_new_tokens=arrival.num_output_tokens,
             is_length_asked=True,
+            is_length_known=False,
             priority=arrival.priority,
             tenant=arrival.tenant,
             objectives=arrival.objectives.or_else(self.promise._defaults),

@@ -27,6 +27,8 @@ class Offer:
     max_new_tokens: int
     is_length_asked: bool
     """Whether the client said how many tokens it wants; otherwise an answer of the usual length is reckoned with."""
+    is_length_known: bool
+    """Whether nothing but the longest length can end it."""
     priority: int
     tenant: str
     objectives: Objectives

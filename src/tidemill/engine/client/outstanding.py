@@ -134,6 +134,12 @@ class OutstandingSequences:
         mean = self._mean_output_tokens
         return max(1, min(left, round(mean - num_output_tokens if num_output_tokens < mean else mean)))
 
+    def _tokens_left(self, sequence: OutstandingSequence) -> int:
+        """How many more tokens `sequence` is expected to have."""
+        if sequence.is_length_known:
+            return max(1, sequence.max_new_tokens - sequence.num_output_tokens)
+        return self.expected_tokens(sequence.max_new_tokens, sequence.num_output_tokens)
+
     @property
     def num_prompts(self) -> int:
         """Those without a first token."""
@@ -145,7 +151,7 @@ class OutstandingSequences:
         return [
             StreamAhead(
                 s.num_prompt_tokens + s.num_output_tokens,
-                self.expected_tokens(s.max_new_tokens, s.num_output_tokens),
+                self._tokens_left(s),
                 s.patience_seconds(now) if s.tenant in debtors and s.priority >= priority else None,
             )
             for s in self._streams.values()
@@ -222,7 +228,7 @@ class OutstandingSequences:
         return PromptAhead(
             num_tokens=sequence.num_prompt_tokens - num_done,
             context=num_done,
-            num_output_tokens=self.expected_tokens(sequence.max_new_tokens),
+            num_output_tokens=self._tokens_left(sequence),
             has_place=sequence.num_computed + num_in_step > 0,
             standing=rank[:2],
             yields=sequence.tenant in yielders,

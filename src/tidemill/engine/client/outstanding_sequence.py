@@ -19,6 +19,8 @@ class OutstandingSequence:
     submitted_at: float
     num_prompt_tokens: int
     max_new_tokens: int
+    is_length_known: bool = False
+    """Whether nothing but its longest length can end it."""
     predicted_ttft_seconds: float | None = None
     p99_ttft_seconds: float | None = None
     yields: bool = False

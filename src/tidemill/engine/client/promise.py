@@ -8,8 +8,8 @@ from dataclasses import replace
 from tidemill.config.objectives import default_objectives
 from tidemill.config.settings import Settings
 from tidemill.core.clock import Clock
-from tidemill.core.errors import OverloadedError
-from tidemill.core.requests import GenerationRequest
+from tidemill.core.errors import KeyLimitError, PromiseRefusedError, PromiseUnkeepableError
+from tidemill.core.requests import GenerationRequest, SamplingParams
 from tidemill.core.stats import PromiseOutcome, time_per_output_token_seconds
 from tidemill.cost.step_times import CostParameters
 from tidemill.engine.client.foresight import Foresight
@@ -46,12 +46,12 @@ class Promise:
     # -- before a request is taken -------------------------------------------------------------------------------
 
     def check_share(self, tenant: str, count: int) -> None:
-        """Raises `OverloadedError` if `count` more sequences of a named tenant would leave no room for other ones."""
+        """Raises `KeyLimitError` if `count` more sequences of a named tenant would leave no room for other ones."""
         scheduling = self._settings.scheduler
         limit = scheduling.max_num_seqs + scheduling.max_queue
         most = limit - limit // _KEPT_SHARE
         if tenant and count <= most < self._sequences.num_of(tenant) + count:
-            raise OverloadedError(
+            raise KeyLimitError(
                 f"Your key has too many sequences running and waiting: {most} may be, the rest is kept for other keys.",
                 retry_after_seconds=_MIN_RETRY_SECONDS,
             )
@@ -64,6 +64,7 @@ class Promise:
             ),
             max_new_tokens=max(prompt.max_new_tokens for prompt in prompts),
             is_length_asked=request.sampling.max_tokens is not None,
+            is_length_known=_is_length_known(request.sampling),
             priority=request.priority,
             tenant=request.tenant,
             objectives=request.objectives.or_else(self._defaults),
@@ -81,8 +82,8 @@ class Promise:
     def admit(self, offer: Offer) -> Prediction | None:
         """Predict how `offer` would fare; None while nothing is known of the engine's times.
 
-        Raises `OverloadedError` if it would miss its time to the first token, its time per token or its deadline, and
-        such requests are to be refused. What nothing is ahead of is refused only if not even the mean would do, and
+        Raises `PromiseRefusedError` if it would miss its time to the first token, its time per token or its deadline,
+        and such requests are to be refused. What nothing is ahead of is refused only if not even the mean would do, and
         never for the server's own promise: whatever was learnt from a bad hour is put right by who comes next.
         """
         prediction = self.foresight.predict(offer)
@@ -129,6 +130,7 @@ class Promise:
             num_expected_cached=prompt.num_cached,
             chain=prompt.chain,
             max_new_tokens=submit.max_new_tokens,
+            is_length_known=offer.is_length_known,
             predicted_ttft_seconds=None if prediction is None else prediction.ttft_seconds,
             p99_ttft_seconds=None if prediction is None else prediction.p99_ttft_seconds,
             yields=prediction is not None and prediction.yields,
@@ -208,22 +210,25 @@ class Promise:
             self._prefixes.note(sequence.chain)
 
 
+def _is_length_known(sampling: SamplingParams) -> bool:
+    return sampling.ignore_eos and not sampling.stop and not sampling.stop_token_ids
+
+
 def _copies(prompt: OfferedPrompt, number: int) -> Iterator[OfferedPrompt]:
     """One for each answer: their tokens will differ."""
     for _ in range(number):
         yield replace(prompt, chain=None if prompt.chain is None else prompt.chain.copy())
 
 
-def _refusal(what: str, predicted_seconds: float, promised_seconds: float, *, is_alone: bool) -> OverloadedError:
-    wait = min(max(predicted_seconds - promised_seconds, _MIN_RETRY_SECONDS), _MAX_RETRY_SECONDS)
+def _refusal(what: str, predicted_seconds: float, promised_seconds: float, *, is_alone: bool) -> PromiseRefusedError:
     numbers = f"{predicted_seconds:.3g} s are expected, and {promised_seconds:.3g} s are promised."
     if is_alone:
-        return OverloadedError(
+        return PromiseUnkeepableError(
             f"The server cannot keep this request's {what}, though nothing else is to be done: {numbers}",
-            retry_after_seconds=float(math.ceil(wait)),
             next_step="Ask for more time, or for less to be done.",
         )
-    return OverloadedError(
+    wait = min(max(predicted_seconds - promised_seconds, _MIN_RETRY_SECONDS), _MAX_RETRY_SECONDS)
+    return PromiseRefusedError(
         f"The server is too busy to keep this request's {what}: {numbers}",
         retry_after_seconds=float(math.ceil(wait)),
         next_step="Try again later, or ask for more time.",
