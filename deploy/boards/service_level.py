@@ -106,7 +106,7 @@ def board() -> Board:
                 ),
                 Panel(
                     "Refused before the engine took them",
-                    "By class of error; OverloadedError is a 429.",
+                    "By class of error: what each is, docs/operate/metrics.md says.",
                     "reqps",
                     [Query(rates("tidemill_request_refusals_total", "error"), "{{error}}")],
                     is_stacked=True,

@@ -9,7 +9,13 @@ from tests.api.conftest import client_of, make_app
 from tests.fakes.backend import FakeBackend
 from tidemill.api.keys import ApiKeys
 from tidemill.api.limits import parse_milliseconds
-from tidemill.core.errors import ConfigurationError, OverloadedError
+from tidemill.core.errors import (
+    ConfigurationError,
+    KeyLimitError,
+    OverloadedError,
+    PromiseRefusedError,
+    PromiseUnkeepableError,
+)
 from tidemill.core.objectives import Objectives
 
 BODY = {"model": "tiny", "prompt": "x"}
@@ -185,6 +191,26 @@ async def test_a_refusal_says_how_long_it_would_take(backend: FakeBackend) -> No
     assert answer.headers["retry-after"] == "3"
     assert "0.80 s are expected" in answer.json()["error"]["message"]
     assert "0.80 s are expected" in ollama.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "comes_back"),
+    [
+        (PromiseRefusedError("Busy.", retry_after_seconds=3.0), "promise_refused", True),
+        (PromiseUnkeepableError("Never."), "promise_unkeepable", False),
+        (KeyLimitError("Yours.", retry_after_seconds=1.0), "key_limit_exceeded", True),
+    ],
+)
+async def test_a_program_can_tell_refusals_apart(
+    error: OverloadedError, code: str, comes_back: bool, backend: FakeBackend
+) -> None:
+    backend.refuse = error
+    async with client_of(make_app(backend)) as client:
+        answer = await ask(client)
+    assert answer.status_code == 429
+    assert answer.json()["error"]["code"] == code
+    assert ("retry-after" in answer.headers) == comes_back
+    assert (answer.headers.get("x-should-retry") == "false") != comes_back
 
 
 def test_milliseconds() -> None:

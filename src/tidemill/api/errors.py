@@ -11,9 +11,12 @@ from tidemill.core.errors import (
     EngineFailedError,
     ForbiddenError,
     KeyForbiddenError,
+    KeyLimitError,
     MethodError,
     ModelNotFoundError,
     OverloadedError,
+    PromiseRefusedError,
+    PromiseUnkeepableError,
     RequestError,
     RequestTooLargeError,
     RouteNotFoundError,
@@ -57,6 +60,9 @@ _CODE: dict[type[TidemillError], str] = {
     ContextLengthError: "context_length_exceeded",
     UnsupportedFieldError: "unsupported_field",
     RequestError: "invalid_value",
+    KeyLimitError: "key_limit_exceeded",
+    PromiseUnkeepableError: "promise_unkeepable",
+    PromiseRefusedError: "promise_refused",
     OverloadedError: "rate_limit_exceeded",
     UnavailableError: "service_unavailable",
     EngineFailedError: "engine_failed",
@@ -122,6 +128,8 @@ def status_of(error: TidemillError) -> int:
 def headers_of(error: TidemillError) -> dict[str, str]:
     """Headers that go with `error`: when to come back, how to authenticate, whether the connection ends."""
     match error:
+        case PromiseUnkeepableError():
+            return {"x-should-retry": "false"}  # the official clients ask again after any other 429
         case OverloadedError() | UnavailableError():
             return _retry_after(error.retry_after_seconds or _DEFAULT_RETRY_AFTER_SECONDS)
         case ServiceError() if error.retry_after_seconds is not None:

@@ -14,6 +14,9 @@ TidemillError                        message, next_step
 |   +-- RouteNotFoundError           no such route
 +-- ServiceError                     the request is fine; retry_after_seconds may say when to come back
 |   +-- OverloadedError              a bounded queue is full
+|   |   +-- KeyLimitError            one key has as many sequences as one may
+|   |   +-- PromiseRefusedError      too much to do to keep what the request is promised
+|   |       +-- PromiseUnkeepableError   nothing else to do, and it could not be kept
 |   +-- UnavailableError             loading, draining or stalled
 |   +-- EngineFailedError            the engine died or a step failed while this request ran
 |   +-- SlowReaderError              the client read too slowly and was cut off
@@ -126,6 +129,18 @@ class ServiceError(TidemillError):
 
 class OverloadedError(ServiceError):
     """A bounded queue is full; come back after `retry_after_seconds`."""
+
+
+class KeyLimitError(OverloadedError):
+    """One key has as many sequences running and waiting as one may; there may be room for others."""
+
+
+class PromiseRefusedError(OverloadedError):
+    """There is too much to do to keep what the request is promised, or asks for."""
+
+
+class PromiseUnkeepableError(PromiseRefusedError):
+    """What the request asks for could not be kept though nothing else is to be done: coming back changes nothing."""
 
 
 class UnavailableError(ServiceError):

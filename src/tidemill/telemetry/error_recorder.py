@@ -1,6 +1,6 @@
 """Requests that were not answered: counted by type, and against the promise where that is this service's fault."""
 
-from tidemill.telemetry.metrics import FAULTS, REFUSALS, Metrics
+from tidemill.telemetry.metrics import FAULTS, OVERLOADS, REFUSALS, Metrics
 
 
 class ErrorRecorder:
@@ -14,7 +14,7 @@ class ErrorRecorder:
         self._metrics.refused(error).inc()
         if not asks_for_tokens:
             return
-        if error == "OverloadedError":
+        if error in OVERLOADS:
             self._metrics.slo_outcome("errors", "refused").inc()
         elif error in FAULTS or error not in REFUSALS:
             self._metrics.slo_outcome("errors", "missed").inc()

@@ -41,6 +41,12 @@ REFUSALS = (
     *("InternalError", "BadHttpError"),
 )
 """The classes of the error tree that a request may be refused with, and the two of HTTP's own."""
+OVERLOADS = tuple(
+    name
+    for name, error in vars(errors).items()
+    if isinstance(error, type) and issubclass(error, errors.OverloadedError)
+)
+"""Those that say that there is too much to do."""
 
 
 class Metrics:
