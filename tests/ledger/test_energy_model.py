@@ -86,6 +86,23 @@ def test_the_first_requests_of_a_server_that_never_rested_bear_their_seconds() -
     assert model.idle_watts == pytest.approx(0.2, rel=0.05), "once it has rested, what that takes is known"
 
 
+@pytest.mark.parametrize("late", [0.5, 1e-3, 1e-9, 5e-324, 0.0])
+def test_a_reading_that_came_late_is_soon_made_up_for(late: float) -> None:
+    model, rng = EnergyModel(), random.Random(7)
+
+    def learn(num: int) -> tuple[float, float, list[float]]:
+        for _ in range(num):
+            idle, busy, totals = second_at(rng.uniform(1.0, 1.5), rng)
+            model.observe(idle, busy, totals, 2.0 * idle + 9.0 * busy)
+        return idle, busy, totals
+
+    model.observe(5.0, 0.0, [0.0] * NUM_FEATURES, 10.0)
+    idle, busy, totals = learn(60)
+    model.observe(idle, busy, totals, late)
+    learn(30)
+    assert model.joules(idle, busy, totals) == pytest.approx(2.0 * idle + 9.0 * busy, rel=0.15)
+
+
 def test_before_anything_is_known_of_seconds_nothing_is_lost() -> None:
     model, held = EnergyModel(), [4.0, 16.0, *[0.0] * (NUM_FEATURES - 2)]
     model.observe(1.0, 0.0, [0.0] * NUM_FEATURES, 2.0)

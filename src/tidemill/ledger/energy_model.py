@@ -27,6 +27,12 @@ a row as there might be."""
 _GROWTH_RATIO = 1.25
 _ALIKE_WEIGHT = 0.1
 """Of the thought that an idle second takes what a busy one does, beside an interval's one."""
+_LEAST_WATTS = 1e-3
+"""A meter that counts less has counted nothing: no machine draws so little."""
+_LEAST_RATIO = 0.5
+_TRUSTED_ERROR = 0.1
+"""While a model is no further off than this, no interval counts as less than half of what was expected of it: errors
+are relative, and one reading that came late would outweigh hundreds. Where all has become cheaper, it is soon off."""
 
 
 class EnergyModel:
@@ -78,15 +84,19 @@ class EnergyModel:
     ) -> float | None:
         """Learn that an interval took `joules`; |joules - what had been expected|, or None of the first."""
         expected = self.joules(idle_seconds, busy_seconds, features)
+        least = _LEAST_RATIO * expected if self._is_trusted() else 0.0
         residual = None if self._num_intervals == 0 else abs(joules - expected)
         if residual is not None:
             keep = 1.0 - 1.0 / _RESIDUAL_MEMORY
             self._errors = self._errors * keep + residual
             self._metered = self._metered * keep + joules
         self._num_intervals += 1
-        if joules > 0.0:
-            self._learn((idle_seconds, busy_seconds, *features), joules)
+        if joules > _LEAST_WATTS * (idle_seconds + busy_seconds):
+            self._learn((idle_seconds, busy_seconds, *features), max(joules, least))
         return residual
+
+    def _is_trusted(self) -> bool:
+        return self._num_intervals > _CELL_MEMORY and self._errors <= _TRUSTED_ERROR * self._metered
 
     def _learn(self, x: tuple[float, ...], joules: float) -> None:
         self._tell_idle(x, joules)
@@ -104,13 +114,13 @@ class EnergyModel:
         self._fit.improve(self._coefficients, num_sweeps=_NUM_SWEEPS)
 
     def _tell_idle(self, x: tuple[float, ...], joules: float) -> None:
-        """Until there was an interval without work, think that it would take by the second what work takes.
+        """Until there was an interval without work, or many with some, think that a second takes the same in both.
 
         Else the first ones do not tell the two apart, and requests that come as soon as a server is ready cost nothing.
         """
         if self._knows_idle:
             return
-        self._knows_idle = x[_STEPS] == 0.0
+        self._knows_idle = x[_STEPS] == 0.0 or self._num_intervals > _CELL_MEMORY
         if self._knows_idle and self._thought_alike is not None:
             alike, weight = self._thought_alike
             self._fit.add(alike, 0.0, -weight)
