@@ -72,7 +72,7 @@ class WeightLoading:
             model = self._quantized(kind)
             problem = why_not(model.evidence)
             if problem is None or plan.is_asked:
-                reason = "asked for" if plan.is_asked else f"{kind} passes its guard"
+                reason = "asked for, and passes its guard" if plan.is_asked else f"{kind} passes its guard"
                 if problem is not None:
                     _log.warning("%s was asked for and is served, but it does not pass its guard: %s.", kind, problem)
                     reason = f"asked for, although {problem}"
