@@ -16,7 +16,11 @@ def to_text(result: BenchResult) -> str:
     """The figures that matter, aligned; ends with a newline. What a server says in it steers no terminal."""
     lines = [*_heading(result), ""]
     if result.search is not None:
-        lines += [*_search(result.search), "", f"The run at {_shown_load(result.search)}, with its unjudged beginning:"]
+        lines += [
+            *_search(result.search),
+            "",
+            f"All of the run at {_shown_load(result.search)}, with its beginning, which was not judged:",
+        ]
     lines += _counts(result.summary)
     lines += ["", *_latencies(result.summary)]
     if result.summary.goodput is not None:
