@@ -95,7 +95,7 @@ def variables() -> set[tuple[str, str]]:
     for file in (generate.HERE / "grafana" / "dashboards").glob("*.json"):
         for variable in json.loads(file.read_text())["templating"]["list"]:
             if variable["type"] == "query":
-                told = re.fullmatch(r"label_values\((\w+), (\w+)\)", variable["definition"])
+                told = re.fullmatch(r"label_values\((\w+), (\w+)\)", variable["query"]["query"])
                 assert told is not None, variable
                 found.add((told[1], told[2]))
     return found
