@@ -1,30 +1,38 @@
-"""What metrics, promises' outcomes and the books cost of throughput: pairs of servers, bursts of work by turns.
+"""What metrics, promises' outcomes and the books cost of throughput: one server, bursts with and without, by turns.
 
-One server of a pair is as it comes, scraped once a second; the other (`untold.py`) counts nothing. Both live at once,
-and a pair of bursts takes seconds, so that what the machine does meanwhile meets both. Two servers of one kind differ
-by some per cent for as long as they live, so there are several pairs of them. The figure is the mean of their
-logarithms of the ratio of times, with its 95 % interval.
+A switch in the server and in its engine (`switch/sitecustomize.py`) leaves out what is measured by step and by token.
+Two servers of one kind differ by more, for as long as they live, than what is looked for; so it is one. Every second
+burst with telemetry is scraped, about as often as a Prometheus in a hurry does. The figure is the mean of the pairs'
+logarithms of the ratio of times without the least and the greatest tenth, which are the machine's, with its 95 %
+interval (a trimmed mean and its winsorized variance; Tukey and McLaughlin 1963).
 """
 
 import argparse
 import asyncio
-import contextlib
 import math
+import os
+import signal
 import statistics
+import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import httpx
 import uvloop
 
 from benchmarks.machine import describe, write
 from benchmarks.open_loop import Client
-from benchmarks.served_model import ServedModel
+from benchmarks.served_model import ServedModel, scraped, unlearnt
 from tests.fakes.live_server import LiveServer
 
-_T_95 = {4: 3.18, 6: 2.57, 8: 2.36, 10: 2.26, 12: 2.20, 16: 2.13}
-"""Student's t, two-sided, by numbers of pairs of servers."""
+SWITCH = Path(__file__).parent / "switch"
+STEPS = "tidemill_engine_steps_total"
+_TRIMMED = 0.1
+_SETTLE_SECONDS = 0.05
+"""After the last token, until the engine has booked the step that it came of: half a step is on no book."""
+_Z_95 = 1.96
+"""Of many pairs, Student's t is the normal distribution's quantile."""
 
 
 async def burst(client: Client, num_streams: int, num_output: int) -> float:
@@ -35,49 +43,77 @@ async def burst(client: Client, num_streams: int, num_output: int) -> float:
     return time.perf_counter() - began
 
 
-async def scrape(server: LiveServer) -> None:
-    """Once a second, as a Prometheus in a hurry does."""
-    async with httpx.AsyncClient() as client:
-        while True:
-            (await client.get(f"{server.url}/metrics")).raise_for_status()
-            await asyncio.sleep(1.0)
+class Switched:
+    """A server whose telemetry is turned off and on."""
+
+    def __init__(self, server: LiveServer, client: Client, options: argparse.Namespace) -> None:
+        self._server = server
+        self._client = client
+        self._options = options
+        self._pids = (server.process.pid, server.engine_pid())
+        self._is_told = True
+
+    async def measured(self) -> dict[str, list[float]]:
+        """Seconds of bursts, by whether they were told of."""
+        seconds: dict[str, list[float]] = {"told": [], "untold": []}
+        await self._check()
+        for number in range(self._options.pairs + 1):
+            for name in ("told", "untold") if number % 2 else ("untold", "told"):
+                await self._turn(is_told=name == "told")
+                scraping = name == "told" and number % 4 < 2
+                took = await self._burst(is_scraped=scraping)
+                if number:
+                    seconds[name].append(took)
+        return seconds
+
+    async def _check(self) -> None:
+        """That the switch does what it is for."""
+        counted = []
+        for is_told in (True, False, True):
+            await self._turn(is_told=is_told)
+            before = sum(scraped(self._server, STEPS).values())
+            await self._burst(is_scraped=False)
+            await asyncio.sleep(_SETTLE_SECONDS)
+            counted.append(sum(scraped(self._server, STEPS).values()) > before)
+        assert counted == [True, False, True], counted
+
+    async def _turn(self, *, is_told: bool) -> None:
+        if is_told != self._is_told:
+            await asyncio.sleep(_SETTLE_SECONDS)
+            for pid in self._pids:
+                os.kill(pid, signal.SIGUSR1)
+            self._is_told = is_told
+            await burst(self._client, 1, 2)
+            await asyncio.sleep(_SETTLE_SECONDS)
+
+    async def _burst(self, *, is_scraped: bool) -> float:
+        working = asyncio.create_task(burst(self._client, self._options.streams, self._options.tokens))
+        if is_scraped:
+            await asyncio.sleep(0.1)
+            await asyncio.to_thread(scraped, self._server, "tidemill")
+        return await working
 
 
-async def measure(
-    options: argparse.Namespace, told: Client, untold: Client, server: LiveServer
-) -> dict[str, list[float]]:
-    """Seconds of the bursts of one pair of servers."""
-    scraping = asyncio.create_task(scrape(server))
-    contestants = {"told": told, "untold": untold}
-    for client in contestants.values():
-        await burst(client, options.streams, options.tokens)
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    for number in range(options.pairs):
-        for name in ("told", "untold") if number % 2 else ("untold", "told"):
-            seconds[name].append(await burst(contestants[name], options.streams, options.tokens))
-    scraping.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await scraping
-    return seconds
+def trimmed(ratios: Sequence[float]) -> tuple[float, float]:
+    """The mean without the tenths at either end, and half of its 95 % interval."""
+    ordered = sorted(ratios)
+    cut = int(_TRIMMED * len(ordered))
+    kept = ordered[cut : len(ordered) - cut]
+    winsorized = [kept[0]] * cut + kept + [kept[-1]] * cut
+    margin = _Z_95 * statistics.stdev(winsorized) / ((1.0 - 2.0 * _TRIMMED) * math.sqrt(len(ordered)))
+    return statistics.mean(kept), margin
 
 
-def log_ratio(seconds: dict[str, list[float]]) -> float:
-    """Of times with telemetry over times without, in the middle of a pair of servers' bursts."""
-    return statistics.median(math.log(a / b) for a, b in zip(seconds["told"], seconds["untold"], strict=True))
-
-
-def summed_up(servers: list[dict[str, list[float]]], num_tokens: int) -> dict[str, Any]:
+def summed_up(seconds: dict[str, list[float]], num_tokens: int) -> dict[str, Any]:
     """The cost, its interval, and what it comes from."""
-    ratios = [log_ratio(seconds) for seconds in servers]
-    mean = statistics.mean(ratios)
-    margin = _T_95[len(ratios)] * statistics.stdev(ratios) / math.sqrt(len(ratios))
-    middle = {name: statistics.median(t for seconds in servers for t in seconds[name]) for name in servers[0]}
+    ratios = [math.log(a / b) for a, b in zip(seconds["told"], seconds["untold"], strict=True)]
+    mean, margin = trimmed(ratios)
     return {
-        "tokens_per_second": {name: round(num_tokens / seconds, 1) for name, seconds in middle.items()},
+        "tokens_per_second": {name: round(num_tokens / statistics.median(t), 1) for name, t in seconds.items()},
         "cost_percent": round(100 * math.expm1(mean), 2),
         "interval_percent": [round(100 * math.expm1(mean + sign * margin), 2) for sign in (-1, 1)],
-        "cost_percent_by_servers": [round(100 * math.expm1(ratio), 2) for ratio in ratios],
-        "seconds": [{name: [round(t, 4) for t in times] for name, times in each.items()} for each in servers],
+        "median_cost_percent": round(100 * math.expm1(statistics.median(ratios)), 2),
+        "seconds": {name: [round(t, 4) for t in times] for name, times in seconds.items()},
     }
 
 
@@ -86,18 +122,17 @@ def main() -> None:
     ServedModel.add_options(parser)
     parser.add_argument("--streams", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=200, help="of each answer")
-    parser.add_argument("--pairs", type=int, default=30, help="of bursts, for each pair of servers")
-    parser.add_argument("--servers", type=int, default=6, choices=sorted(_T_95), help="pairs of them")
+    parser.add_argument("--pairs", type=int, default=200)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     model = ServedModel(options)
     promised = ("--slo-profile", "relaxed", "--on-overload", "queue")
-    servers = []
-    for _ in range(options.servers):
-        with model.served(*promised) as told, model.served(*promised, module="benchmarks.untold") as untold:
-            servers.append(uvloop.run(measure(options, model.client(told), model.client(untold), told)))
-            print(f"{log_ratio(servers[-1]):.4f}", flush=True)
-    found = summed_up(servers, options.streams * options.tokens)
+    with (
+        tempfile.TemporaryDirectory() as at,
+        model.served(*promised, **unlearnt(Path(at)), PYTHONPATH=str(SWITCH)) as server,
+    ):
+        seconds = uvloop.run(Switched(server, model.client(server), options).measured())
+    found = summed_up(seconds, options.streams * options.tokens)
     asked = {k: v for k, v in vars(options).items() if k not in ("out", "folder")}
     write({"what": "the cost of telemetry", "machine": describe(), "options": asked, **found}, options.out)
 
