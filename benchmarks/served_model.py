@@ -37,9 +37,9 @@ class ServedModel:
         parser.add_argument("--folder", type=Path, default=Path("~/.cache/tidemill-benchmarks").expanduser())
 
     @contextlib.contextmanager
-    def served(self, *args: str, module: str = "tidemill", **environment: str) -> Iterator[LiveServer]:
-        """A server of the model, ready: a large one may take its time. `module` is run in the place of `tidemill`."""
-        with live_server(*self._common, *args, wait=False, module=module, **environment) as server:
+    def served(self, *args: str, **environment: str) -> Iterator[LiveServer]:
+        """A server of the model, ready: a large one may take its time."""
+        with live_server(*self._common, *args, wait=False, **environment) as server:
             server.wait_for_line("curl ", seconds=600.0)
             yield server
 

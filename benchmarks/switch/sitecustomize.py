@@ -27,15 +27,19 @@ def _switched(method: Callable[..., None]) -> Callable[..., None]:
     return call
 
 
-def _generate(self: RecordedBackend, request: Any, recorded: Any = RecordedBackend.generate) -> Any:
-    return recorded(self, request) if _TOLD[0] else self._backend.generate(request)
+def _either(recorded: Callable[..., Any]) -> Callable[..., Any]:
+    def generate(self: RecordedBackend, request: Any) -> Any:
+        return recorded(self, request) if _TOLD[0] else self._backend.generate(request)
+
+    return generate
 
 
+_TELLING = (
+    *((EnergyBooks, name) for name in ("stepped", "left")),
+    *((Accounts, name) for name in ("opened", "yielded")),
+    *((EngineRecorder, "step"), (PromiseRecorder, "outcome")),
+)
+for owner, name in _TELLING:
+    setattr(owner, name, _switched(getattr(owner, name)))
+setattr(RecordedBackend, "generate", _either(RecordedBackend.generate))  # noqa: B010 - a switch, not a definition
 signal.signal(signal.SIGUSR1, _turn)
-EnergyBooks.stepped = _switched(EnergyBooks.stepped)  # type: ignore[method-assign]
-EnergyBooks.left = _switched(EnergyBooks.left)  # type: ignore[method-assign]
-Accounts.yielded = _switched(Accounts.yielded)  # type: ignore[method-assign]
-Accounts.opened = _switched(Accounts.opened)  # type: ignore[method-assign]
-EngineRecorder.step = _switched(EngineRecorder.step)  # type: ignore[method-assign]
-PromiseRecorder.outcome = _switched(PromiseRecorder.outcome)  # type: ignore[method-assign]
-RecordedBackend.generate = _generate  # type: ignore[method-assign]

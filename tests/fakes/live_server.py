@@ -73,12 +73,11 @@ def live_server(
     port: int | None = None,
     cwd: Path | None = None,
     wait: bool = True,
-    module: str = "tidemill",
     **environment: str,
 ) -> Iterator[LiveServer]:
     """`tidemill serve ARGS` until the block ends; ready on entry unless `wait` is false."""
     port = port or free_port()
-    command = [sys.executable, "-m", module, "serve", *args, "--port", str(port)]
+    command = [sys.executable, "-m", "tidemill", "serve", *args, "--port", str(port)]
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
