@@ -73,29 +73,26 @@ class Tallies:
     def count(self, name: str, documentation: str) -> Count:
         """A counter."""
         made = Count()
-        self._register(_Numbers(CounterMetricFamily, name, documentation, [(self._labels, made)]))
+        self._registry.register(_Numbers(CounterMetricFamily, name, documentation, [(self._labels, made)]))
         return made
 
     def counts(self, name: str, documentation: str, label: str, values: Iterable[str]) -> tuple[Count, ...]:
         """Counters of one name, one for each of the `values` of a further label, in order."""
         made = [({**self._labels, label: value}, Count()) for value in values]
-        self._register(_Numbers(CounterMetricFamily, name, documentation, made))
+        self._registry.register(_Numbers(CounterMetricFamily, name, documentation, made))
         return tuple(each for _, each in made)
 
     def level(self, name: str, documentation: str) -> Level:
         """A gauge."""
         made = Level()
-        self._register(_Numbers(GaugeMetricFamily, name, documentation, [(self._labels, made)]))
+        self._registry.register(_Numbers(GaugeMetricFamily, name, documentation, [(self._labels, made)]))
         return made
 
     def spread(self, name: str, documentation: str, bounds: Sequence[float]) -> Spread:
         """A histogram with buckets up to each of `bounds`, and one beyond them."""
         made = Spread(bounds)
-        self._register(_Histogram(name, documentation, self._labels, made))
+        self._registry.register(_Histogram(name, documentation, self._labels, made))
         return made
-
-    def _register(self, collector: Collector) -> None:
-        self._registry.register(collector)
 
 
 class _Numbers(Collector):
