@@ -79,7 +79,7 @@ class EnergyBooks:
 
     def _take_in(self) -> None:
         """See whose the rows of the last steps were; of several at once, for a step leaves the processor's caches cold
-        for what is not of the model: one by one it takes three times as long.
+        for what is not of the model: one by one it takes twice as long.
         """
         for batch in self._untaken:
             self._take(batch)
